@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ticket spinlock with a rank. The total order is in docs/locking.md; debug builds check it on every acquisition.
+// Interrupts are always masked at EL2, so a holder is never interrupted.
+#pragma once
+#include <atomic>
+
+#include "lib/types.hpp"
+
+namespace atoll {
+
+/// A lock may be taken only while every lock already held by this CPU has a smaller rank (equal only for
+/// address_space, in ascending VM id).
+enum class LockRank : u8 {
+    vm_lifecycle,   // VM start, stop, reset
+    share_ledger,   // FF-A memory handles and page ownership changes
+    address_space,  // one VM's stage-2 table
+    vgic_dist,      // one VM's virtual distributor
+    vgic_vcpu,      // one vCPU's interrupt state
+    device,         // one emulated device
+    scheduler,      // one pCPU's run queue
+    smmu_queue,
+    page_pool,
+    console,
+    log,
+};
+
+#if defined(ATOLL_DEBUG) && !defined(ATOLL_HOST)
+/// Panic when the order is violated [el2/lock_check_hw.cpp].
+void lock_check_acquire(LockRank rank, const void* lock);
+void lock_check_release(LockRank rank, const void* lock);
+#else
+inline void lock_check_acquire(LockRank, const void*) {}
+inline void lock_check_release(LockRank, const void*) {}
+#endif
+
+class SpinLock {
+  public:
+    explicit constexpr SpinLock(LockRank rank) : rank_(rank) {}
+    SpinLock(const SpinLock&) = delete;
+    SpinLock& operator=(const SpinLock&) = delete;
+
+    void lock() {
+        lock_check_acquire(rank_, this);
+        const u16 ticket = next_.fetch_add(1, std::memory_order_relaxed);
+        // Acquire: orders the critical section after the previous holder's release.
+        while (serving_.load(std::memory_order_acquire) != ticket) {
+        }
+    }
+    void unlock() {
+        // Release: makes this section's writes visible to the next holder.
+        serving_.store(static_cast<u16>(serving_.load(std::memory_order_relaxed) + 1),
+                       std::memory_order_release);
+        lock_check_release(rank_, this);
+    }
+
+  private:
+    std::atomic<u16> next_{0};
+    std::atomic<u16> serving_{0};
+    LockRank rank_;
+};
+
+class [[nodiscard]] LockGuard {
+  public:
+    explicit LockGuard(SpinLock& lock) : lock_(lock) { lock_.lock(); }
+    ~LockGuard() { lock_.unlock(); }
+    LockGuard(const LockGuard&) = delete;
+    LockGuard& operator=(const LockGuard&) = delete;
+
+  private:
+    SpinLock& lock_;
+};
+
+} // namespace atoll
