@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// GICv3 for the bare payloads: affinity routing, one security state, group 1, all priorities equal [IHI0069 §12].
+#include "guests/bare/rt/rt.hpp"
+
+namespace atoll::bare {
+namespace {
+
+constexpr u64 gicd_ctlr = gicd_base + 0x0000;
+constexpr u32 ctlr_rwp = 1U << 31;
+constexpr u32 ctlr_are = 1U << 4;
+constexpr u32 ctlr_enable_group1 = 1U << 1;
+constexpr u64 gicr_waker = 0x0014;
+constexpr u32 waker_processor_sleep = 1U << 1;
+constexpr u32 waker_children_asleep = 1U << 2;
+constexpr u64 gicr_sgi_base = 0x1'0000;
+constexpr u64 gicr_igroupr0 = gicr_sgi_base + 0x0080;
+constexpr u64 gicr_isenabler0 = gicr_sgi_base + 0x0100;
+constexpr u64 gicr_icenabler0 = gicr_sgi_base + 0x0180;
+constexpr u64 gicr_ipriorityr = gicr_sgi_base + 0x0400;
+
+IrqHandler irq_handler = nullptr;
+u64 eoi_ticks[max_cpus];
+
+u64 redistributor() {
+    return gicr_base + cpu_index() * gicr_stride;
+}
+
+bool wait_clear(u64 address, u32 bit) {
+    for (unsigned i = 0; i < 100'000; ++i) {
+        if ((read32(address) & bit) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+} // namespace
+
+void set_irq_handler(IrqHandler handler) {
+    irq_handler = handler;
+    dsb();
+}
+
+bool gic_init(bool distributor) {
+    bool ok = true;
+    if (distributor) {
+        write32(gicd_ctlr, 0);
+        ok = wait_clear(gicd_ctlr, ctlr_rwp) && ok;
+        write32(gicd_ctlr, ctlr_are | ctlr_enable_group1);
+        ok = wait_clear(gicd_ctlr, ctlr_rwp) && ok;
+    }
+    const u64 base = redistributor();
+    write32(base + gicr_waker, read32(base + gicr_waker) & ~waker_processor_sleep);
+    ok = wait_clear(base + gicr_waker, waker_children_asleep) && ok;
+    write32(base + gicr_icenabler0, 0xffff'ffff);
+    write32(base + gicr_igroupr0, 0xffff'ffff);
+    for (u64 i = 0; i < 32; i += 4) {
+        write32(base + gicr_ipriorityr + i, 0x8080'8080);
+    }
+    BARE_WRITE("S3_0_C12_C12_5", 1); // ICC_SRE_EL1.SRE
+    isb();
+    BARE_WRITE("S3_0_C4_C6_0", 0xff);  // ICC_PMR_EL1
+    BARE_WRITE("S3_0_C12_C12_3", 0);   // ICC_BPR1_EL1
+    BARE_WRITE("S3_0_C12_C12_4", 0);   // ICC_CTLR_EL1: EOImode 0
+    BARE_WRITE("S3_0_C12_C12_7", 1);   // ICC_IGRPEN1_EL1
+    isb();
+    return ok;
+}
+
+void gic_enable_private(u32 intid) {
+    write32(redistributor() + gicr_isenabler0, 1U << intid);
+    dsb();
+}
+
+u64 last_eoi_ticks() {
+    return eoi_ticks[cpu_index()];
+}
+
+} // namespace atoll::bare
+
+using namespace atoll;
+using namespace atoll::bare;
+
+extern "C" void irq_dispatch(u64 stamp) {
+    const u64 iar = BARE_READ("S3_0_C12_C12_0"); // ICC_IAR1_EL1
+    const u32 intid = static_cast<u32>(iar & 0xff'ffff);
+    if (intid >= 1020 && intid <= 1023) {
+        return;
+    }
+    if (irq_handler != nullptr) {
+        irq_handler(intid, stamp);
+    }
+    const u64 before = now();
+    BARE_WRITE("S3_0_C12_C12_1", iar); // ICC_EOIR1_EL1
+    eoi_ticks[cpu_index()] = now() - before;
+}
