@@ -9,7 +9,7 @@
 
 #include "lib/types.hpp"
 
-namespace atoll {
+namespace atl {
 
 template <class T, std::size_t N>
 class StaticVector {
@@ -104,4 +104,4 @@ class FixedString {
     std::size_t size_ = 0;
 };
 
-} // namespace atoll
+} // namespace atl

@@ -2,7 +2,7 @@
 // The formatter behind format_to(). Pure.
 #include "lib/format.hpp"
 
-namespace atoll {
+namespace atl {
 namespace {
 
 struct Spec {
@@ -118,4 +118,4 @@ void vformat_to(const TextSink& sink, std::string_view format, const FormatArg* 
     sink.put(std::string_view(format.data() + literal, format.size() - literal));
 }
 
-} // namespace atoll
+} // namespace atl

@@ -8,7 +8,7 @@
 #include "lib/result.hpp"
 #include "lib/types.hpp"
 
-namespace atoll {
+namespace atl {
 
 /// Where formatted characters go.
 struct TextSink {
@@ -76,4 +76,4 @@ class FormatBuffer {
     std::size_t size_ = 0;
 };
 
-} // namespace atoll
+} // namespace atl

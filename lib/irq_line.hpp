@@ -3,7 +3,7 @@
 #pragma once
 #include "lib/types.hpp"
 
-namespace atoll {
+namespace atl {
 
 /// A level-triggered output. set() may be called with the level unchanged; it must be cheap then.
 struct IrqLine {
@@ -18,4 +18,4 @@ struct IrqLine {
     }
 };
 
-} // namespace atoll
+} // namespace atl

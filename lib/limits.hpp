@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace atoll {
+namespace atl {
 
 constexpr unsigned max_pcpus = 8;          // physical CPUs that EL2 starts
 constexpr unsigned max_vms = 16;           // VMs in one manifest
@@ -18,4 +18,4 @@ constexpr std::size_t kib = 1024;
 constexpr std::size_t mib = 1024 * kib;
 constexpr std::size_t gib = 1024 * mib;
 
-} // namespace atoll
+} // namespace atl

@@ -2,7 +2,7 @@
 // Formats log lines into a buffer on the stack and hands them to the sink. No lock: the sink takes its own.
 #include "lib/log.hpp"
 
-namespace atoll::log {
+namespace atl::log {
 namespace {
 
 constexpr std::size_t max_line = 240;
@@ -37,4 +37,4 @@ void vlog(Level level, std::string_view format, const FormatArg* args, std::size
     current_sink(level, std::string_view(line.text, line.size));
 }
 
-} // namespace atoll::log
+} // namespace atl::log

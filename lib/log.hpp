@@ -5,7 +5,7 @@
 #pragma once
 #include "lib/format.hpp"
 
-namespace atoll::log {
+namespace atl::log {
 
 enum class Level : u8 { error, warn, info, debug };
 
@@ -38,4 +38,4 @@ void debug([[maybe_unused]] std::string_view format, [[maybe_unused]] const Args
 #endif
 }
 
-} // namespace atoll::log
+} // namespace atl::log

@@ -3,18 +3,18 @@
 #pragma once
 #include <string_view>
 
-namespace atoll {
+namespace atl {
 
 /// Prints cause, registers, backtrace and the last exits, stops all CPUs. Host tests: aborts. [el2/panic.cpp]
 [[noreturn]] void panic(std::string_view why, const char* file, int line);
 
-} // namespace atoll
+} // namespace atl
 
-#define ATOLL_PANIC(why) ::atoll::panic((why), __FILE__, __LINE__)
+#define ATOLL_PANIC(why) ::atl::panic((why), __FILE__, __LINE__)
 /// For what can never legitimately be false.
 #define ATOLL_CHECK(condition)                                                                               \
     do {                                                                                                     \
         if (!(condition)) [[unlikely]] {                                                                     \
-            ::atoll::panic("check failed: " #condition, __FILE__, __LINE__);                                 \
+            ::atl::panic("check failed: " #condition, __FILE__, __LINE__);                                 \
         }                                                                                                    \
     } while (false)

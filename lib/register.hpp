@@ -3,7 +3,7 @@
 #pragma once
 #include "lib/types.hpp"
 
-namespace atoll {
+namespace atl {
 
 /// Bits hi..lo of a 64-bit (or narrower) register.
 template <unsigned hi, unsigned lo = hi>
@@ -34,4 +34,4 @@ constexpr i64 signed_get(u64 reg) {
     return static_cast<i64>((raw ^ sign) - sign);
 }
 
-} // namespace atoll
+} // namespace atl

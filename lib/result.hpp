@@ -7,7 +7,7 @@
 
 #include "lib/types.hpp"
 
-namespace atoll {
+namespace atl {
 
 /// Why an operation was refused. One list for the whole hypervisor; ABI layers translate it.
 enum class Error : u8 {
@@ -92,7 +92,7 @@ class [[nodiscard]] Result<void> {
 
 using Status = Result<void>;
 
-} // namespace atoll
+} // namespace atl
 
 /// Evaluate an expression that yields a Result; on error return the error from the calling function.
 #define ATOLL_TRY(expression)                                                                                \

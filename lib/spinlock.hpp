@@ -6,7 +6,7 @@
 
 #include "lib/types.hpp"
 
-namespace atoll {
+namespace atl {
 
 /// A lock may be taken only while every lock already held by this CPU has a smaller rank (equal only for
 /// address_space, in ascending VM id).
@@ -14,9 +14,9 @@ enum class LockRank : u8 {
     vm_lifecycle,   // VM start, stop, reset
     share_ledger,   // FF-A memory handles and page ownership changes
     address_space,  // one VM's stage-2 table
+    device,         // one emulated device (drives interrupt lines and the console)
     vgic_dist,      // one VM's virtual distributor
     vgic_vcpu,      // one vCPU's interrupt state
-    device,         // one emulated device
     scheduler,      // one pCPU's run queue
     smmu_queue,
     page_pool,
@@ -70,4 +70,4 @@ class [[nodiscard]] LockGuard {
     SpinLock& lock_;
 };
 
-} // namespace atoll
+} // namespace atl

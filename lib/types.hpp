@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Strong types for addresses and identifiers: they never travel as bare integers.
 // Owns no state. Conversions between address spaces are explicit functions with a name.
+// The root namespace is `atl`: ::atoll is a function of <stdlib.h> and cannot be a namespace.
 #pragma once
 #include <compare>
 #include <cstddef>
@@ -8,7 +9,7 @@
 
 #include "lib/limits.hpp"
 
-namespace atoll {
+namespace atl {
 
 using u8 = std::uint8_t;
 using u16 = std::uint16_t;
@@ -101,4 +102,4 @@ constexpr u64 direct_map_base = 0x0000'8000'0000'0000;
 constexpr HypVa to_hyp_va(Pa pa) { return {pa.value + direct_map_base}; }
 constexpr Pa direct_map_pa(HypVa va) { return {va.value - direct_map_base}; }
 
-} // namespace atoll
+} // namespace atl

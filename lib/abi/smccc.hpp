@@ -3,7 +3,7 @@
 #pragma once
 #include "lib/types.hpp"
 
-namespace atoll::abi {
+namespace atl::abi {
 
 // Function identifier fields [DEN0028 §2.5].
 constexpr u32 smccc_fast = u32{1} << 31;
@@ -41,4 +41,4 @@ constexpr i64 psci_on_pending = -5;
 constexpr i64 psci_internal_failure = -6;
 constexpr i64 psci_invalid_address = -9;
 
-} // namespace atoll::abi
+} // namespace atl::abi
