@@ -20,14 +20,14 @@ bare: $(BARE_IMAGES)
 
 $(BARE_DIR)/%.cpp.o: guests/bare/%.cpp guests/bare/bare.mk
 	@mkdir -p $(@D)
-	$(BARE_CXX) $(BARE_FLAGS) -c $< -o $@
+	@$(BARE_CXX) $(BARE_FLAGS) -c $< -o $@
 $(BARE_DIR)/%.S.o: guests/bare/%.S guests/bare/bare.mk
 	@mkdir -p $(@D)
-	$(BARE_CXX) $(filter-out -mgeneral-regs-only,$(BARE_FLAGS)) -x assembler-with-cpp -c $< -o $@
+	@$(BARE_CXX) $(filter-out -mgeneral-regs-only,$(BARE_FLAGS)) -x assembler-with-cpp -c $< -o $@
 
 $(BARE_DIR)/%.elf: $(BARE_DIR)/%.cpp.o $(BARE_RT) guests/bare/rt/bare.ld
-	$(BARE_CXX) $(BARE_LINK) -o $@ $(filter %.o,$^)
+	@$(BARE_CXX) $(BARE_LINK) -o $@ $(filter %.o,$^)
 $(BARE_DIR)/%.img: $(BARE_DIR)/%.elf
-	$(BARE_OBJCOPY) -O binary $< $@
+	@$(BARE_OBJCOPY) -O binary $< $@
 
 -include $(wildcard $(BARE_DIR)/*.d $(BARE_DIR)/rt/*.d)

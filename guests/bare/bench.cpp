@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Payload bench: what each operation costs as a guest sees it, in ticks of CNTVCT_EL0. Under QEMU's -icount with
-// -cpu max a tick is one instruction summed over all CPUs and exception levels, so the figures are exact and repeat.
-// EL1, MMU off, minimum of 1000. Each row: "bench NAME min N mean N max N". Rows that need a second CPU say so if
-// there is none. tests/bench/run.py reads them.
+// Payload bench: what each operation costs as a guest sees it, in ticks of CNTVCT_EL0. Under QEMU's -icount
+// with -cpu max a tick is one instruction summed over all CPUs and exception levels, so the figures are exact
+// and repeat. EL1, MMU off, minimum of 1000. Each row: "bench NAME min N mean N max N". Rows that need a
+// second CPU say so if there is none. tests/bench/run.py reads them.
 #include "guests/bare/rt/rt.hpp"
 
-using namespace atoll;
-using namespace atoll::bare;
+using namespace atl;
+using namespace atl::bare;
 
 namespace {
 
@@ -110,9 +110,9 @@ void traps() {
                        "x14", "x15", "x16", "x17", "memory");
         return after - before;
     });
-    measure("gicd_read", [] { return timed_read(gicd_base + 0x4); });          // GICD_TYPER
-    measure("gicr_read", [] { return timed_read(gicr_base + 0x14); });         // GICR_WAKER
-    measure("uart_read", [] { return timed_read(uart_base + 0x18); });         // UARTFR
+    measure("gicd_read", [] { return timed_read(gicd_base + 0x4); });  // GICD_TYPER
+    measure("gicr_read", [] { return timed_read(gicr_base + 0x14); }); // GICR_WAKER
+    measure("uart_read", [] { return timed_read(uart_base + 0x18); }); // UARTFR
     measure("id_register", [] {
         u64 before;
         u64 after;
@@ -142,7 +142,8 @@ void own_interrupts() {
     print_row("sgi_self", sgi);
 }
 
-/// Deadline to handler; `sleep` waits in WFI with interrupts masked around the check, so that no wake-up is missed.
+/// Deadline to handler; `sleep` waits in WFI with interrupts masked around the check, so that no wake-up is
+/// missed.
 u64 timer_once(bool sleep) {
     timer_stamp.store(0);
     const u64 deadline = now() + 20'000;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Payload smoke: boots, prints, checks where it runs, takes one virtual timer interrupt and one SGI, switches off.
+// Payload smoke: boots, prints, checks where it runs, takes one virtual timer interrupt and one SGI, switches
+// off.
 #include "guests/bare/rt/rt.hpp"
 
-using namespace atoll;
-using namespace atoll::bare;
+using namespace atl;
+using namespace atl::bare;
 
 namespace {
 

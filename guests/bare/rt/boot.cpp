@@ -2,7 +2,7 @@
 // Entry from start.S, the little of the device tree that payloads want, and mem* for the compiler.
 #include "guests/bare/rt/rt.hpp"
 
-namespace atoll::bare {
+namespace atl::bare {
 namespace {
 
 const u8* device_tree = nullptr;
@@ -87,9 +87,9 @@ bool has_option(const char* word) {
     return false;
 }
 
-} // namespace atoll::bare
+} // namespace atl::bare
 
-using namespace atoll;
+using namespace atl;
 
 extern "C" {
 

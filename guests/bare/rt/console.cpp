@@ -2,7 +2,7 @@
 // Console of the bare payloads (PL011, polled [DDI0183]) and the PASS/FAIL reports.
 #include "guests/bare/rt/rt.hpp"
 
-namespace atoll::bare {
+namespace atl::bare {
 namespace {
 
 constexpr u64 uart_dr = uart_base + 0x00;
@@ -97,4 +97,4 @@ void finish() {
     }
 }
 
-} // namespace atoll::bare
+} // namespace atl::bare

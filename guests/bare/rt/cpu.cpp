@@ -4,7 +4,7 @@
 
 extern "C" char secondary_entry[];
 
-namespace atoll::bare {
+namespace atl::bare {
 namespace {
 
 /// What start.S saves; x0 at offset 0 [start.S frame_size].
@@ -41,7 +41,9 @@ Fault fault{};
                  : "+r"(r0), "+r"(r1), "+r"(r2), "+r"(r3), "+r"(r4), "+r"(r5), "+r"(r6), "+r"(r7)            \
                  :                                                                                           \
                  : "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17", "memory");            \
-    return {{r0, r1, r2, r3, r4, r5, r6, r7}}
+    return {                                                                                                 \
+        { r0, r1, r2, r3, r4, r5, r6, r7 }                                                                   \
+    }
 
 CallResult hvc(u64 function, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5, u64 a6, u64 a7) {
     BARE_CALL("hvc #0");
@@ -97,10 +99,10 @@ void sync_code(const void* start, u64 bytes) {
     asm volatile("dsb ish\n isb" ::: "memory");
 }
 
-} // namespace atoll::bare
+} // namespace atl::bare
 
-using namespace atoll;
-using namespace atoll::bare;
+using namespace atl;
+using namespace atl::bare;
 
 extern "C" void secondary_start(u64 index, u64 stamp) {
     const CpuStart start = starts[index & (max_cpus - 1)];

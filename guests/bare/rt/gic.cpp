@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// GICv3 for the bare payloads: affinity routing, one security state, group 1, all priorities equal [IHI0069 §12].
+// GICv3 for the bare payloads: affinity routing, one security state, group 1, all priorities equal [IHI0069
+// §12].
 #include "guests/bare/rt/rt.hpp"
 
-namespace atoll::bare {
+namespace atl::bare {
 namespace {
 
 constexpr u64 gicd_ctlr = gicd_base + 0x0000;
@@ -59,10 +60,10 @@ bool gic_init(bool distributor) {
     }
     BARE_WRITE("S3_0_C12_C12_5", 1); // ICC_SRE_EL1.SRE
     isb();
-    BARE_WRITE("S3_0_C4_C6_0", 0xff);  // ICC_PMR_EL1
-    BARE_WRITE("S3_0_C12_C12_3", 0);   // ICC_BPR1_EL1
-    BARE_WRITE("S3_0_C12_C12_4", 0);   // ICC_CTLR_EL1: EOImode 0
-    BARE_WRITE("S3_0_C12_C12_7", 1);   // ICC_IGRPEN1_EL1
+    BARE_WRITE("S3_0_C4_C6_0", 0xff); // ICC_PMR_EL1
+    BARE_WRITE("S3_0_C12_C12_3", 0);  // ICC_BPR1_EL1
+    BARE_WRITE("S3_0_C12_C12_4", 0);  // ICC_CTLR_EL1: EOImode 0
+    BARE_WRITE("S3_0_C12_C12_7", 1);  // ICC_IGRPEN1_EL1
     isb();
     return ok;
 }
@@ -76,10 +77,10 @@ u64 last_eoi_ticks() {
     return eoi_ticks[cpu_index()];
 }
 
-} // namespace atoll::bare
+} // namespace atl::bare
 
-using namespace atoll;
-using namespace atoll::bare;
+using namespace atl;
+using namespace atl::bare;
 
 extern "C" void irq_dispatch(u64 stamp) {
     const u64 iar = BARE_READ("S3_0_C12_C12_0"); // ICC_IAR1_EL1

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The runtime of the bare payloads: console, reports, hypercalls, GICv3, timer, exceptions, secondary CPUs.
-// EL1, MMU off, one address map (QEMU virt's), on Atoll and on the bare machine alike. No locks: CPU 0 alone prints.
+// EL1, MMU off, one address map (QEMU virt's), on Atoll and on the bare machine alike. No locks: CPU 0 alone
+// prints.
 #pragma once
 #include "lib/abi/smccc.hpp"
 
-namespace atoll::bare {
+namespace atl::bare {
 
 // ---- the address map that Atoll shares with QEMU virt ----
 constexpr u64 gicd_base = 0x0800'0000;
@@ -21,12 +22,12 @@ constexpr unsigned max_cpus = 8;
 // NOLINTBEGIN(cppcoreguidelines-macro-usage): a system register's name is part of the instruction.
 #define BARE_READ(name)                                                                                      \
     ({                                                                                                       \
-        ::atoll::u64 bare_value_;                                                                            \
+        ::atl::u64 bare_value_;                                                                            \
         asm volatile("mrs %0, " name : "=r"(bare_value_)::"memory");                                         \
         bare_value_;                                                                                         \
     })
 #define BARE_WRITE(name, value)                                                                              \
-    asm volatile("msr " name ", %0" ::"r"(static_cast<::atoll::u64>(value)) : "memory")
+    asm volatile("msr " name ", %0" ::"r"(static_cast<::atl::u64>(value)) : "memory")
 // NOLINTEND(cppcoreguidelines-macro-usage)
 
 inline u32 read32(u64 address) {
@@ -63,7 +64,8 @@ inline unsigned cpu_index() {
     return static_cast<unsigned>(BARE_READ("mpidr_el1") & 0xff);
 }
 
-/// A word that several CPUs read and write. Plain loads and stores: exclusives need cacheable memory [DDI0487 B2.9.2].
+/// A word that several CPUs read and write. Plain loads and stores: exclusives need cacheable memory [DDI0487
+/// B2.9.2].
 struct SharedWord {
     u64 value;
     u64 load() const { return __atomic_load_n(&value, __ATOMIC_ACQUIRE); }
@@ -88,8 +90,10 @@ void report_equal(const char* name, u64 got, u64 want);
 struct CallResult {
     u64 x[8];
 };
-CallResult hvc(u64 function, u64 a1 = 0, u64 a2 = 0, u64 a3 = 0, u64 a4 = 0, u64 a5 = 0, u64 a6 = 0, u64 a7 = 0);
-CallResult smc(u64 function, u64 a1 = 0, u64 a2 = 0, u64 a3 = 0, u64 a4 = 0, u64 a5 = 0, u64 a6 = 0, u64 a7 = 0);
+CallResult hvc(u64 function, u64 a1 = 0, u64 a2 = 0, u64 a3 = 0, u64 a4 = 0, u64 a5 = 0, u64 a6 = 0,
+               u64 a7 = 0);
+CallResult smc(u64 function, u64 a1 = 0, u64 a2 = 0, u64 a3 = 0, u64 a4 = 0, u64 a5 = 0, u64 a6 = 0,
+               u64 a7 = 0);
 
 // ---- secondary CPUs ----
 /// Runs on the started CPU with its context and the time of its first instruction; when it returns, CPU_OFF.
@@ -139,7 +143,7 @@ bool device_tree_valid();
 /// True when `word` stands in the boot arguments between blanks.
 bool has_option(const char* word);
 
-} // namespace atoll::bare
+} // namespace atl::bare
 
 /// The payload's main: CPU 0, IRQs masked, GIC untouched.
 void payload();

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+# The test side of the build: host tests, bare payloads, bundles of the QEMU cases, image checks, lint, bench, fuzz.
+# Included by the Makefile, which builds build/atoll.elf, build/atoll.img and build/initramfs-*.cpio.gz.
+# Every set of files is a wildcard: nothing can be forgotten. Works alone too: make -f tests.mk host-tests.
+
+PYTHON ?= /usr/bin/python3
+HOST_CXX ?= g++
+FUZZ_CXX ?= clang++
+
+include guests/bare/bare.mk
+
+# ---- host tests ------------------------------------------------------------------------------------------------
+# Every pure source, a second time, with sanitizers. lib/crt replaces parts of the C library: target only.
+HOST_DIRS := $(wildcard lib el2 stage2 vgic vtimer smmu mmio_emul pci boot)
+HOST_SOURCES := $(sort $(shell find $(HOST_DIRS) -name '*.cpp' ! -name '*_hw.cpp' ! -path 'lib/crt/*'))
+HOST_TESTS := $(sort $(shell find tests/host tests/support -name '*.cpp'))
+HOST_FLAGS := -std=c++20 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
+    -Wall -Wextra -Wshadow -Werror -I. -DATOLL_HOST=1 -DATOLL_DEBUG=1 -MMD -MP
+HOST_OBJECTS := $(HOST_SOURCES:%.cpp=build/host/%.o)
+HOST_TEST_OBJECTS := $(HOST_TESTS:%.cpp=build/host/%.o)
+HOST_BINARY := build/host/host_tests
+
+build/host/%.o: %.cpp tests.mk
+	@mkdir -p $(@D)
+	@$(HOST_CXX) $(HOST_FLAGS) -c $< -o $@
+
+# The sources form an archive so that one that nothing tests yet cannot break the link of the others' tests.
+build/host/libatoll.a: $(HOST_OBJECTS)
+	@rm -f $@
+	@ar rcs $@ $^
+$(HOST_BINARY): $(HOST_TEST_OBJECTS) build/host/libatoll.a
+	@$(HOST_CXX) -fsanitize=address,undefined -o $@ $^ -lfdt
+
+.PHONY: host-tests-build host-tests
+host-tests-build: $(HOST_BINARY)
+host-tests: $(HOST_BINARY)
+	./$(HOST_BINARY) $(HOST_ARGS)
+
+-include $(wildcard $(HOST_OBJECTS:.o=.d) $(HOST_TEST_OBJECTS:.o=.d))
+
+# ---- bundles of the QEMU cases ---------------------------------------------------------------------------------
+# A bundle depends on what its manifest includes. An include is looked for beside the manifest, in the repository,
+# in build/ and in .deps/, as tools/bundle.py does.
+MANIFESTS := $(sort $(wildcard guests/manifests/*.dts))
+GALLERY := $(sort $(wildcard guests/manifests/gallery/*.dts))
+BUNDLES := $(MANIFESTS:guests/manifests/%.dts=build/bundles/%.bundle)
+GALLERY_BUNDLES := $(GALLERY:guests/manifests/gallery/%.dts=build/bundles/gallery/%.bundle)
+
+included = $(shell sed -n 's,.*/incbin/("\([^"]*\)".*,\1,p' $(1) | sort -u)
+resolved = $(foreach f,$(call included,$(1)),$(firstword $(wildcard $(f) .deps/$(f)) build/$(f)))
+define bundle_inputs
+build/bundles/$(1).bundle: $(call resolved,guests/manifests/$(1).dts)
+endef
+$(foreach m,$(MANIFESTS:guests/manifests/%.dts=%) $(GALLERY:guests/manifests/%.dts=%),$(eval $(call bundle_inputs,$(m))))
+
+# The gallery of bad manifests goes past tools/bundle.py, which would refuse some of them, straight through dtc.
+build/bundles/gallery/%.bundle: guests/manifests/gallery/%.dts
+	@mkdir -p $(@D)
+	@dtc -q -f -I dts -O dtb -i guests/manifests/gallery -i . -i build -i .deps -o $@ $<
+build/bundles/%.bundle: guests/manifests/%.dts tools/bundle.py
+	@mkdir -p $(@D)
+	@$(PYTHON) tools/bundle.py $< $@
+
+.PHONY: bundles
+bundles: $(BUNDLES) $(GALLERY_BUNDLES)
+
+# ---- checks ----------------------------------------------------------------------------------------------------
+.PHONY: image-checks lint qemu-tests test bench fuzz
+image-checks: build/atoll.elf
+	$(PYTHON) tools/check_image.py build/atoll.elf
+
+lint:
+	$(PYTHON) tools/lint.py
+
+qemu-tests: build/atoll.img bundles
+	$(PYTHON) tests/qemu/run.py $(CASES)
+
+# Each step builds what it needs and counts as failed when it cannot; the last line is the sum.
+test:
+	$(PYTHON) tests/run.py
+
+# ---- bench -----------------------------------------------------------------------------------------------------
+build/libelcount.so: tools/elcount/elcount.c
+	@mkdir -p $(@D)
+	gcc -O2 -Wall -Wextra -Werror -fPIC -shared -o $@ $<
+
+bench: build/atoll.img build/libelcount.so bundles
+	$(PYTHON) tests/bench/run.py $(BENCH)
+
+# ---- fuzz ------------------------------------------------------------------------------------------------------
+# Each tests/fuzz/X_fuzz.cpp: libFuzzer for FUZZ_SECONDS, bounded.
+FUZZ_SECONDS ?= 60
+FUZZERS := $(patsubst tests/fuzz/%.cpp,build/fuzz/%,$(wildcard tests/fuzz/*_fuzz.cpp))
+build/fuzz/%: tests/fuzz/%.cpp $(HOST_SOURCES) $(wildcard tests/support/*.cpp)
+	@mkdir -p $(@D)
+	$(FUZZ_CXX) -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. \
+	    -DATOLL_HOST=1 $(filter %.cpp,$^) -o $@ -lfdt
+fuzz: $(FUZZERS)
+	for f in $(FUZZERS); do mkdir -p $$f.corpus && \
+	    $$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 $$f.corpus || exit 1; done
