@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Owns: what a VM is to be: plain values that the manifest yields and the core consumes, and the address map
+// that every guest sees (QEMU virt's). Does not own: parsing and checking (boot/manifest), placement
+// (boot/guest_dt). Lock: none; written once at boot, constant afterwards.
+#pragma once
+#include <array>
+#include <span>
+
+#include "lib/containers.hpp"
+#include "lib/types.hpp"
+
+namespace atl::el2 {
+
+/// Guest-physical addresses and interrupts, as in QEMU's `virt` machine so that stock images run.
+namespace guest_map {
+constexpr Range<Ipa> gicd{Ipa{0x0800'0000}, 64 * kib};
+constexpr Ipa gicr_base{0x080a'0000};
+constexpr u64 gicr_stride = 128 * kib; // one redistributor for each vCPU
+constexpr Range<Ipa> uart{Ipa{0x0900'0000}, 4 * kib};
+constexpr Range<Ipa> rtc{Ipa{0x0901'0000}, 4 * kib};
+constexpr Ipa ram_base{0x4000'0000};
+constexpr u64 ram_low_max = 2 * gib;        // up to the window
+constexpr Ipa window_base{0xc000'0000};     // below 4 GiB, so that the guest's swiotlb stays as it is
+constexpr u64 window_max = 1 * gib;         // up to 4 GiB
+constexpr Ipa ram_high_base{0x1'0000'0000}; // what does not fit below the window
+constexpr u64 ram_max = 256 * gib;          // keeps the whole map below a 40-bit IPA
+constexpr u32 uart_spi = 1;                 // INTID 33
+constexpr u32 rtc_spi = 2;                  // INTID 34
+constexpr u32 lagoon_spi = 8;               // INTID 40, edge: FF-A notification pending
+constexpr u32 first_spi = 32;
+constexpr u32 ppi_timer_secure = 13, ppi_timer_el1 = 14, ppi_timer_virtual = 11, ppi_timer_el2 = 10;
+} // namespace guest_map
+
+enum class ImageKind : u8 {
+    linux_image, // arm64 Image header: its text_offset decides
+    raw,         // the manifest decides
+};
+
+/// What runs first. `bytes` lies in the bundle, which stays untouched so that the VM can reboot from it.
+/// All offsets count from the first byte of the VM's RAM.
+struct KernelImage {
+    ImageKind kind = ImageKind::linux_image;
+    std::span<const u8> bytes;
+    u64 load_offset = 0;
+    u64 entry_offset = 0;
+    u64 memory_bytes = 0; // from load_offset on, what follows `bytes` (.bss) included; >= bytes.size()
+    enum class Dtb : u8 { placed, fixed, none } dtb = Dtb::placed;
+    u64 dtb_offset = 0; // Dtb::fixed only
+};
+
+/// A PCI function, as "segment:bus:device.function".
+struct PciAddress {
+    u16 segment = 0;
+    u8 bus = 0;
+    u8 device = 0;
+    u8 function = 0;
+    constexpr bool operator==(const PciAddress&) const = default;
+};
+
+enum class CrashPolicy : u8 { stop, restart };
+
+constexpr unsigned max_devices_per_vm = 8;
+
+/// Bit n stands for VmId n (1 .. max_vms).
+using VmMask = u32;
+constexpr VmMask vm_bit(VmId id) {
+    return VmMask{1} << id.value;
+}
+
+struct VmConfig {
+    VmId id;                            // position in the manifest, from 1; refused VMs leave a gap
+    FixedString<max_name_length> name;  // letters, digits, '-', '_'; unique
+    u8 vcpus = 1;                       // 1 .. max_vcpus_per_vm
+    u64 ram_bytes = 0;                  // multiple of 1 MiB
+    u64 window_bytes = 0;               // of the share window, multiple of 2 MiB; 0: none
+    FixedString<max_bootargs> bootargs; // kernel command line
+    KernelImage kernel;
+    std::span<const u8> ramdisk; // in the bundle; empty: none
+    VmMask share_with = 0;       // symmetric: both manifests nodes list each other
+    StaticVector<PciAddress, max_devices_per_vm> devices;
+    bool autostart = true;
+    bool focus = false; // has the keyboard first; at most one VM
+    CrashPolicy on_crash = CrashPolicy::stop;
+};
+
+/// Guest RAM in at most two banks: from ram_base up to the window, the rest from ram_high_base. `high` may be
+/// empty.
+struct RamBanks {
+    Range<Ipa> low;
+    Range<Ipa> high;
+};
+constexpr RamBanks ram_banks(u64 ram_bytes) {
+    const u64 low = ram_bytes < guest_map::ram_low_max ? ram_bytes : guest_map::ram_low_max;
+    return {{guest_map::ram_base, low}, {guest_map::ram_high_base, ram_bytes - low}};
+}
+constexpr Range<Ipa> window_of(const VmConfig& vm) {
+    return {guest_map::window_base, vm.window_bytes};
+}
+
+} // namespace atl::el2
