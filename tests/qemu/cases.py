@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every QEMU case, in one list: what machine, what bundle, what must be seen. run.py runs them.
+
+A bundle NAME is made from guests/manifests/NAME.dts. Patterns are Python expressions over the console, where EL2's lines
+start with "[atoll] " and, when several guests run, a guest's lines start with "[name] ".
+Requirement ids are those of docs/requirements.md.
+"""
+from dataclasses import dataclass, field
+from typing import Callable, Optional
+
+
+@dataclass
+class Expect:
+    """Waits until the pattern appears after what was seen before."""
+    pattern: str
+    seconds: Optional[float] = None
+
+
+@dataclass
+class Send:
+    """Types the text; `delay` seconds pass first."""
+    text: str
+    delay: float = 0.0
+
+
+@dataclass
+class Absent:
+    """The pattern must not appear at any time while the case runs."""
+    pattern: str
+
+
+@dataclass
+class Stay:
+    """The machine must run on for so long without anything forbidden."""
+    seconds: float
+
+
+@dataclass
+class Off:
+    """QEMU must end by itself: the machine was switched off."""
+
+
+@dataclass
+class Case:
+    name: str
+    shows: str
+    script: list
+    bundle: Optional[str] = None
+    requirements: tuple = ()
+    cpu: str = "cortex-a72"
+    smp: int = 2
+    memory: str = "1G"
+    machine: str = "virtualization=on,gic-version=3"
+    timeout: float = 60.0
+    extra: tuple = ()
+    image: Optional[str] = "build/atoll.img"
+    kernels: tuple = ()        # kernel series under .deps that must exist
+    damage: Optional[Callable[[bytes], bytes]] = None
+    may_fail: bool = False     # panics and FAIL lines are what the case is about
+
+
+def line(guest, text):
+    """A whole line of a guest, with or without its name in front."""
+    return rf"(?:\[{guest}\] )?{text}\r?\n"
+
+
+def passed(guest, *names):
+    return [Expect(line(guest, f"PASS {name}")) for name in names]
+
+
+def done(guest):
+    return [Expect(line(guest, r"done: \d+ passed, 0 failed"))]
+
+
+def up(guest):
+    return Expect(rf"atoll: {guest} is up \(Linux [^)\r\n]*\)")
+
+
+FOCUS = {name: f"\x1d{index + 1}" for index, name in enumerate(("alpha", "beta", "gamma", "delta"))}
+MONITOR = "\x1dm"
+
+
+def shell(guest, command, expected):
+    """Types a command at a guest's shell. The echo of the command itself must not match `expected`."""
+    return [Send(FOCUS[guest], 0.3), Send(f"{command}\r", 0.3), Expect(expected)]
+
+
+# ---- bare payloads ---------------------------------------------------------------------------------------------------
+
+BARE = [
+    Case("floor-smoke", "the payload and its runtime on the bare machine, without Atoll",
+         [*passed("alpha", "smoke.timer_wfi"), *done("alpha"), Off()],
+         image="build/guests/bare/smoke.img", machine="gic-version=3", smp=1, memory="128M", timeout=20),
+    Case("floor-undef", "the bare machine gives the answers that payload undef expects of Atoll",
+         [*done("alpha"), Off()],
+         image="build/guests/bare/undef.img", machine="gic-version=3", smp=1, memory="128M", timeout=30,
+         extra=("-append", "bare")),
+    Case("floor-psci", "payload psci on the bare machine",
+         [Expect("psci: boot"), Send("o"), *done("alpha"), Off()],
+         image="build/guests/bare/psci.img", machine="gic-version=3", smp=2, memory="128M", timeout=30),
+    Case("smoke", "one bare guest: prints, takes a timer interrupt and an SGI, switches off",
+         [Expect(r"\[atoll\] "), *passed("alpha", "smoke.sgi", "smoke.timer", "smoke.timer_wfi"), *done("alpha")],
+         "smoke", ("BOOT-1", "VCPU-1", "IRQ-1", "TIME-1"), smp=1),
+    Case("smoke-two", "two guests side by side",
+         [Expect(line("(?:alpha|beta)", r"done: \d+ passed, 0 failed")),
+          Expect(line("(?:alpha|beta)", r"done: \d+ passed, 0 failed"))],
+         "smoke-two", ("VCPU-1", "CONS-1"), smp=2),
+    *[Case(f"cpu-{cpu}", f"a guest on {cpu}", done("alpha"), "smoke", ("BOOT-2",), cpu=cpu, smp=1)
+      for cpu in ("cortex-a57", "neoverse-n1", "max")],
+    *[Case(f"smp-{smp}-memory-{memory}", f"{smp} CPUs and {memory} of RAM", done("alpha"), "smoke", ("BOOT-3",),
+           smp=smp, memory=memory)
+      for smp, memory in ((1, "512M"), (8, "16G"))],
+    Case("undef", "forbidden and unknown accesses end as the architecture's exceptions in the guest",
+         done("alpha"), "undef", ("CONT-1", "CONT-2", "DEV-3"), smp=1, timeout=60),
+    Case("undef-max", "the same on -cpu max, where more registers exist",
+         done("alpha"), "undef", ("CONT-1", "VCPU-2"), smp=1, cpu="max", timeout=60),
+    Case("fp", "FP/SIMD registers survive preemption by another VM on one CPU",
+         [Expect(line("(?:alpha|beta)", r"done: \d+ passed, 0 failed")),
+          Expect(line("(?:alpha|beta)", r"done: \d+ passed, 0 failed"))],
+         "fp", ("VCPU-3", "SCHED-1"), smp=1, timeout=60),
+    Case("spin", "a guest that spins with interrupts masked starves nobody on the one CPU",
+         done("beta"), "spin", ("SCHED-2",), smp=1, timeout=60),
+    Case("hostile", "random calls and accesses of one guest; the other one lives on",
+         [Expect(line("alpha", r"hostile: survived \d+ rounds")), *done("beta")],
+         "hostile", ("CONT-3",), smp=2, timeout=120),
+    Case("psci", "CPU_ON, CPU_OFF, AFFINITY_INFO, and SYSTEM_RESET from pristine images",
+         [Expect("psci: boot"), Send("r"), Expect("psci: boot"), Send("o"), *done("alpha")],
+         "psci", ("PSCI-1", "PSCI-2"), smp=2, timeout=60),
+    Case("psci-one-cpu", "the same with four vCPUs on one CPU",
+         [Expect("psci: boot"), Send("o"), *done("alpha")],
+         "psci-four", ("PSCI-1", "SCHED-1"), smp=1, timeout=60),
+    Case("ffa", "share, read-only fault, relinquish, reclaim between two bare guests",
+         [Expect(line("(?:alpha|beta)", r"done: \d+ passed, 0 failed")),
+          Expect(line("(?:alpha|beta)", r"done: \d+ passed, 0 failed"))],
+         "ffa", ("SHARE-1", "SHARE-2", "SHARE-3"), smp=2, timeout=60),
+    Case("ffa-one-cpu", "the same with both guests on one CPU",
+         [Expect(line("(?:alpha|beta)", r"done: \d+ passed, 0 failed")),
+          Expect(line("(?:alpha|beta)", r"done: \d+ passed, 0 failed"))],
+         "ffa", ("SHARE-1", "SCHED-1"), smp=1, timeout=60),
+    Case("console-keys", "the keyboard moves between guests and the monitor",
+         [Expect(line("alpha", "psci: boot")), Send(MONITOR, 0.5), Send("help\r", 0.3), Expect("vms"),
+          Send("vms\r", 0.3), Expect("alpha"), Expect("beta"), Send("stats\r", 0.3), Expect(r"exits \w+ \d+"),
+          Send(FOCUS["alpha"], 0.3), Send("o", 0.3), *done("alpha"),
+          Send(FOCUS["beta"], 0.3), Send("o", 0.3), *done("beta")],
+         "psci-two", ("CONS-2", "CONS-3"), smp=2, timeout=60),
+]
+
+# ---- refusals --------------------------------------------------------------------------------------------------------
+
+REFUSALS = [
+    Case("entered-at-el1", "without virtualization=on: a sentence and a stop",
+         [Expect(r"EL1"), Absent(r"is up"), Stay(1)], "smoke", ("BOOT-4",), machine="gic-version=3", timeout=15),
+    Case("entered-at-el3", "entered at EL3: a sentence and a stop",
+         [Expect(r"EL3"), Stay(1)], None, ("BOOT-4",), smp=1, timeout=15,
+         machine="virtualization=on,secure=on,gic-version=3",
+         extra=("-device", "loader,file=build/atoll.img,addr=0x40200000,cpu-num=0"), image=None),
+    Case("gicv2-refused", "a host with GICv2 is refused with a sentence",
+         [Expect(r"\[atoll\] .*GICv2"), Absent("PASS smoke"), Stay(1)], "smoke", ("BOOT-5",),
+         machine="virtualization=on", timeout=15),
+    Case("no-bundle", "no initrd: a sentence",
+         [Expect(r"\[atoll\] .*(?:bundle|initrd|manifest)"), Stay(1)], None, ("MAN-1",), smp=1, timeout=15),
+    Case("bundle-truncated", "a bundle that ends in the middle",
+         [Expect(r"\[atoll\] .*(?:bundle|manifest)"), Absent("PASS smoke"), Stay(1)],
+         "smoke", ("MAN-2",), timeout=15, damage=lambda data: data[:len(data) // 2]),
+    Case("bundle-magic", "a bundle with a wrong magic",
+         [Expect(r"\[atoll\] .*(?:bundle|manifest)"), Absent("PASS smoke"), Stay(1)],
+         "smoke", ("MAN-2",), timeout=15, damage=lambda data: b"\0\0\0\0" + data[4:]),
+    Case("bundle-garbage", "a bundle of noise behind a right header",
+         [Expect(r"\[atoll\] .*(?:bundle|manifest)"), Absent("PASS smoke"), Stay(1)],
+         "smoke", ("MAN-2",), timeout=15,
+         damage=lambda data: data[:40] + bytes((i * 197 + 31) & 0xff for i in range(len(data) - 40))),
+]
+
+# Each manifest of guests/manifests/gallery holds one mistake in VM alpha, and a sound VM beta that must still start.
+GALLERY = {
+    "zero-cpus": "cpus", "thousand-cpus": "cpus", "no-kernel": "kernel", "dangling-kernel": "nosuch",
+    "dangling-share": "nosuch", "bad-magic": "[Mm]agic|Image", "kernel-too-large": "memory|RAM|fit",
+    "too-much-ram": "memory|RAM", "zero-ram": "memory", "bad-name": "name", "long-bootargs": "bootargs",
+    "wrong-type": "type", "short-cells": "cpus", "share-itself": "itself|share-with",
+}
+GALLERY_CASES = [
+    Case(f"manifest-{name}", f"manifest with {name.replace('-', ' ')}: a message, the other VM starts",
+         [Expect(rf"\[atoll\] .*alpha.*(?:{word})|\[atoll\] .*(?:{word}).*alpha"), *done("beta")],
+         f"gallery/{name}", ("MAN-3",), smp=2, memory="512M", timeout=30)
+    for name, word in GALLERY.items()
+]
+
+# ---- Linux -----------------------------------------------------------------------------------------------------------
+
+LINUX = [
+    *[Case(f"linux-{series}-{cpu}", f"Debian's {series} kernel on {cpu} reaches its shell and computes",
+           [up("alpha"), *shell("alpha", "echo answer-$((6*7))", "answer-42"),
+            *shell("alpha", "cat /proc/interrupts | grep -c arch_timer", r"\n(?:\[alpha\] )?[1-9]")],
+           f"linux-{series}", ("LINUX-1", "BOOT-2"), cpu=cpu, smp=2, timeout=90, kernels=(series,))
+      for series, cpu in (("6.1", "cortex-a57"), ("6.1", "cortex-a72"), ("6.1", "neoverse-n1"), ("6.1", "max"),
+                          ("6.12", "cortex-a72"), ("6.12", "max"))],
+    Case("linux-two", "two Linux guests; both shells answer on one console",
+         [Expect(r"atoll: (?:alpha|beta) is up"), Expect(r"atoll: (?:alpha|beta) is up"),
+          *shell("alpha", "echo from-$((1+1))-alpha", "from-2-alpha"),
+          *shell("beta", "echo from-$((1+2))-beta", "from-3-beta")],
+         "linux-two", ("LINUX-2", "CONS-2"), smp=2, timeout=120),
+    Case("linux-reboot", "one guest reboots while the other one runs",
+         [Expect(r"atoll: (?:alpha|beta) is up"), Expect(r"atoll: (?:alpha|beta) is up"),
+          *shell("alpha", "reboot -f", r"atoll: alpha is up"),
+          *shell("alpha", "echo again-$((2+2))", "again-4"),
+          *shell("beta", "echo still-$((3+2))", "still-5")],
+         "linux-two", ("PSCI-2", "LINUX-2"), smp=2, timeout=180),
+    Case("linux-poweroff", "one guest powers off, the other one lives on",
+         [Expect(r"atoll: (?:alpha|beta) is up"), Expect(r"atoll: (?:alpha|beta) is up"),
+          *shell("alpha", "poweroff -f", r"\[atoll\] .*alpha"),
+          *shell("beta", "echo alone-$((3+3))", "alone-6")],
+         "linux-two", ("PSCI-1", "LINUX-2"), smp=2, timeout=120),
+    Case("overcommit", "four two-vCPU Linux guests on one CPU all reach their shells",
+         [*[Expect(r"atoll: \w+ is up \(Linux [^)]*2 CPUs") for _ in range(4)],
+          *[step for index, name in enumerate(FOCUS) for step in
+            shell(name, f"echo {name}-$(({index}+10))", f"{name}-{index + 10}")]],
+         "overcommit", ("SCHED-3",), smp=1, memory="2G", timeout=300),
+    Case("linux-smp-8", "a guest with eight vCPUs on eight CPUs",
+         [up("alpha"), *shell("alpha", "nproc", r"\n(?:\[alpha\] )?8\r?\n")],
+         "linux-eight", ("LINUX-1", "BOOT-3"), smp=8, memory="2G", timeout=180),
+]
+
+# ---- sharing between Linux guests ------------------------------------------------------------------------------------
+
+SHARING = [
+    Case("demo", "the demo's story: every step verified",
+         [Expect(r"demo: .*(?:verified|done|complete)"), Off()], "demo", ("SHARE-4", "DEMO-1"), smp=2,
+         memory="2G", timeout=180),
+    Case("demo-6.12", "the same with the newer kernel",
+         [Expect(r"demo: .*(?:verified|done|complete)"), Off()], "demo-6.12", ("SHARE-4", "DEMO-1"), smp=2,
+         memory="2G", timeout=180, kernels=("6.12",)),
+]
+
+CASES = [*BARE, *REFUSALS, *GALLERY_CASES, *LINUX, *SHARING]
