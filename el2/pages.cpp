@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+// Page ownership: see pages.hpp. The transition table, and the ledger of records. Pure.
+#include "el2/pages.hpp"
+
+#include <array>
+
+#include "lib/panic.hpp"
+
+namespace atl::el2 {
+namespace {
+
+enum class Actor : u8 { pool, owner, other };
+
+/// One row per PageOp: who may do it, and from each state to which. `reserved` stands for "refused": no
+/// operation leads there.
+struct Rule {
+    Actor actor;
+    std::array<PageState, page_states> to;
+};
+
+constexpr PageState no = PageState::reserved;
+constexpr PageState fre = PageState::free;
+constexpr PageState hyp = PageState::hypervisor;
+constexpr PageState own = PageState::owned;
+constexpr PageState sha = PageState::shared;
+constexpr PageState len = PageState::lent;
+constexpr PageState don = PageState::donating;
+constexpr PageState ret = PageState::retained; // or scrubbing, when no mapping is left
+constexpr PageState scr = PageState::scrubbing;
+
+constexpr std::array<Rule, page_ops> rules{{
+    //                          reserved free hyp  own  sha  lent don  ret  scrubbing
+    {Actor::pool, {fre, no, no, no, no, no, no, no, no}},     // add_to_pool
+    {Actor::pool, {no, hyp, no, no, no, no, no, no, no}},     // allocate_to_hypervisor
+    {Actor::pool, {no, own, no, no, no, no, no, no, no}},     // allocate_to_vm
+    {Actor::pool, {no, no, fre, no, no, no, no, no, fre}},    // free
+    {Actor::owner, {no, no, no, sha, no, no, no, no, no}},    // share
+    {Actor::owner, {no, no, no, len, no, no, no, no, no}},    // lend
+    {Actor::owner, {no, no, no, don, no, no, no, no, no}},    // donate
+    {Actor::other, {no, no, no, no, sha, len, own, no, no}},  // retrieve
+    {Actor::other, {no, no, no, no, sha, len, no, ret, no}},  // relinquish
+    {Actor::other, {no, no, no, no, sha, len, no, no, no}},   // dma_map
+    {Actor::other, {no, no, no, no, sha, len, no, ret, no}},  // dma_unmap
+    {Actor::owner, {no, no, no, no, own, own, own, no, no}},  // reclaim
+    {Actor::owner, {no, no, no, scr, no, no, no, no, no}},    // release
+    {Actor::owner, {no, no, no, scr, ret, ret, scr, no, no}}, // owner_died
+}};
+
+constexpr PageState target(PageOp op, PageState state) {
+    return rules[static_cast<unsigned>(op)].to[static_cast<unsigned>(state)];
+}
+
+bool actor_may(PageOp op, const PageRecord& page, VmId actor) {
+    switch (rules[static_cast<unsigned>(op)].actor) {
+    case Actor::pool:
+        return (op == PageOp::allocate_to_vm) == (actor != hypervisor_id);
+    case Actor::owner:
+        return actor != hypervisor_id && actor == page.owner;
+    case Actor::other:
+        return actor != hypervisor_id && actor != page.owner;
+    }
+    return false;
+}
+
+/// The counts' part of check(), for a transition that the table allows.
+Status check_counts(PageOp op, const PageRecord& page) {
+    constexpr u16 full = 0xffff;
+    switch (op) {
+    case PageOp::retrieve:
+        return page.use.mappings == full ? Status{Error::overflow} : Status{};
+    case PageOp::relinquish: // a mapping that a device reaches is given up by dma_unmap first
+        if (page.use.mappings == 0) {
+            return Error::denied;
+        }
+        return page.use.mappings == page.use.dma_mappings ? Status{Error::busy} : Status{};
+    case PageOp::dma_map:
+        return page.use.dma_mappings >= page.use.mappings ? Status{Error::denied} : Status{};
+    case PageOp::dma_unmap:
+        return page.use.dma_mappings == 0 ? Status{Error::denied} : Status{};
+    case PageOp::reclaim:
+        return page.use.mappings != 0 ? Status{Error::busy} : Status{};
+    case PageOp::add_to_pool:
+    case PageOp::allocate_to_hypervisor:
+    case PageOp::allocate_to_vm:
+    case PageOp::free:
+    case PageOp::share:
+    case PageOp::lend:
+    case PageOp::donate:
+    case PageOp::release:
+    case PageOp::owner_died:
+        return {};
+    }
+    return Error::invalid_argument;
+}
+
+} // namespace
+
+const char* to_string(PageState state) {
+    constexpr std::array<const char*, page_states> names{
+        "reserved", "free", "hypervisor", "owned", "shared", "lent", "donating", "retained", "scrubbing"};
+    return names[static_cast<unsigned>(state)];
+}
+
+const char* to_string(PageOp op) {
+    constexpr std::array<const char*, page_ops> names{"add_to_pool",    "allocate_to_hypervisor",
+                                                      "allocate_to_vm", "free",
+                                                      "share",          "lend",
+                                                      "donate",         "retrieve",
+                                                      "relinquish",     "dma_map",
+                                                      "dma_unmap",      "reclaim",
+                                                      "owner_died"};
+    return names[static_cast<unsigned>(op)];
+}
+
+Status check(PageOp op, const PageRecord& page, VmId actor) {
+    if (target(op, page.state) == PageState::reserved || !actor_may(op, page, actor)) {
+        return Error::denied;
+    }
+    return check_counts(op, page);
+}
+
+void commit_pool(PageOp op, std::span<PageRecord> pages, VmId actor) {
+    ATOLL_CHECK(rules[static_cast<unsigned>(op)].actor == Actor::pool);
+    for (PageRecord& page : pages) {
+        const PageState to = target(op, page.state);
+        ATOLL_CHECK(to != PageState::reserved);
+        page.state = to;
+        page.owner = actor;
+        page.order = PageRecord::no_order;
+        if (to == PageState::free) {
+            page.link = {PageLedger::no_page, PageLedger::no_page};
+        } else {
+            page.use = {};
+        }
+    }
+}
+
+void commit(PageOp op, PageRecord& page, VmId actor) {
+    ATOLL_CHECK(check(op, page, actor).ok());
+    const PageState from = page.state;
+    if (rules[static_cast<unsigned>(op)].actor == Actor::pool) {
+        commit_pool(op, {&page, 1}, actor);
+        return;
+    }
+    page.state = target(op, from);
+    switch (op) {
+    case PageOp::retrieve:
+        if (from == PageState::donating) {
+            page.owner = actor;
+            page.use = {};
+        } else {
+            ++page.use.mappings;
+        }
+        break;
+    case PageOp::relinquish:
+        --page.use.mappings;
+        break;
+    case PageOp::dma_map:
+        ++page.use.dma_mappings;
+        break;
+    case PageOp::dma_unmap:
+        --page.use.dma_mappings;
+        break;
+    case PageOp::reclaim:
+        page.use.share = 0;
+        break;
+    case PageOp::add_to_pool:
+    case PageOp::allocate_to_hypervisor:
+    case PageOp::allocate_to_vm:
+    case PageOp::free:
+    case PageOp::share:
+    case PageOp::lend:
+    case PageOp::donate:
+    case PageOp::release:
+    case PageOp::owner_died:
+        break;
+    }
+    if (page.state == PageState::retained && page.use.mappings == 0) {
+        page.state = PageState::scrubbing;
+    }
+    if (page.state == PageState::retained || page.state == PageState::scrubbing) {
+        page.owner = hypervisor_id;
+    }
+}
+
+void PageLedger::init(std::span<PageRecord> storage) {
+    storage_ = storage;
+    ranges_.clear();
+    used_ = 0;
+}
+
+Status PageLedger::add_range(Range<Pa> range) {
+    if (range.base.value + range.size < range.base.value) {
+        return Error::invalid_argument;
+    }
+    const u64 pages = records_for(range);
+    if (pages == 0) {
+        return Error::invalid_argument;
+    }
+    const Range<Pa> whole{{(range.base.value + page_size - 1) & ~(page_size - 1)}, pages * page_size};
+    for (const Entry& entry : ranges_) {
+        if (entry.range.overlaps(whole)) {
+            return Error::already_exists;
+        }
+    }
+    // no_page is never an index.
+    if (ranges_.full() || pages > storage_.size() - used_ || pages >= no_page - used_) {
+        return Error::no_memory;
+    }
+    for (u64 i = 0; i < pages; ++i) {
+        storage_[used_ + i] = PageRecord{};
+    }
+    (void)ranges_.push_back({whole, used_});
+    used_ += static_cast<u32>(pages);
+    return {};
+}
+
+const PageLedger::Entry* PageLedger::find(Pa pa) const {
+    for (const Entry& entry : ranges_) {
+        if (pa.value - entry.range.base.value <
+            entry.range.size) { // wraps to a large value when below the base
+            return &entry;
+        }
+    }
+    return nullptr;
+}
+
+u32 PageLedger::index_of(Pa pa) const {
+    const Entry* entry = find(pa);
+    return entry == nullptr ? no_page
+                            : entry->first + static_cast<u32>((pa - entry->range.base) >> page_shift);
+}
+
+PageRecord* PageLedger::record(Pa pa) {
+    const u32 index = index_of(pa);
+    return index == no_page ? nullptr : &storage_[index];
+}
+
+const PageRecord* PageLedger::record(Pa pa) const {
+    const u32 index = index_of(pa);
+    return index == no_page ? nullptr : &storage_[index];
+}
+
+Pa PageLedger::address_of(u32 index) const {
+    for (const Entry& entry : ranges_) {
+        const u64 offset = u64{index} - entry.first;
+        if (index >= entry.first && offset < entry.range.size >> page_shift) {
+            return entry.range.base + (offset << page_shift);
+        }
+    }
+    ATOLL_PANIC("page index outside the ledger");
+}
+
+Range<Pa> PageLedger::range_of(Pa pa) const {
+    const Entry* entry = find(pa);
+    return entry == nullptr ? Range<Pa>{} : entry->range;
+}
+
+Status PageLedger::check_run(PageOp op, Pa pa, u64 bytes, VmId actor) const {
+    const Entry* entry = find(pa);
+    if (entry == nullptr || !entry->range.contains(pa, bytes)) {
+        return Error::not_found;
+    }
+    if (bytes == 0 || !pa.is_aligned(page_size) || bytes % page_size != 0) {
+        return Error::invalid_argument;
+    }
+    const u32 first = index_of(pa);
+    for (u64 i = 0; i < bytes >> page_shift; ++i) {
+        ATOLL_TRY(check(op, storage_[first + i], actor));
+    }
+    return {};
+}
+
+void PageLedger::commit_run(PageOp op, Pa pa, u64 bytes, VmId actor) {
+    const u32 first = index_of(pa);
+    ATOLL_CHECK(first != no_page && bytes >> page_shift <= used_ - first);
+    for (u64 i = 0; i < bytes >> page_shift; ++i) {
+        commit(op, storage_[first + i], actor);
+    }
+}
+
+PageLedger::Census PageLedger::census() const {
+    Census census;
+    for (u32 i = 0; i < used_; ++i) {
+        ++census.pages[static_cast<unsigned>(storage_[i].state)];
+    }
+    return census;
+}
+
+} // namespace atl::el2
