@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Owns: what the parts of the platform reader share (platform.cpp: order of work, memory, CPUs, chosen;
+// platform_devices.cpp: interrupt controller, timer, PSCI, UART, RTC, SMMU). Not for anyone else. Lock: none.
+#pragma once
+#include "boot/platform.hpp"
+
+namespace atl::boot {
+
+struct PlatformReader {
+    const FdtView& tree;
+    Mpidr boot_cpu;
+    Platform& out;
+    Diagnostics& diagnostics;
+    u32 gic_phandle = 0;
+    unsigned gic_cells = 3;
+    FdtNode stdout_node{};
+    bool failed = false;
+
+    template <class... Args>
+    void refuse(FdtNode node, std::string_view property, std::string_view reason, const Args&... args) {
+        failed = true;
+        diagnostics.say(Severity::refusal, tree, node, property, reason, args...);
+    }
+    template <class... Args>
+    void warn(FdtNode node, std::string_view property, std::string_view reason, const Args&... args) {
+        diagnostics.say(Severity::warning, tree, node, property, reason, args...);
+    }
+};
+
+/// Interrupt controller and ITS: must be known before any `interrupts` can be read.
+void read_interrupt_controller(PlatformReader& reader, const FdtWalk& walk);
+/// Everything else that is found by `compatible`.
+void read_device(PlatformReader& reader, const FdtWalk& walk);
+
+} // namespace atl::boot
