@@ -39,7 +39,9 @@
 #define FFA_MEM_DONATE 0x84000071u
 #define FFA_MEM_LEND 0x84000072u
 #define FFA_MEM_SHARE 0x84000073u
+#define FFA_MEM_SHARE64 0xC4000073u
 #define FFA_MEM_RETRIEVE_REQ 0x84000074u
+#define FFA_MEM_RETRIEVE_REQ64 0xC4000074u
 #define FFA_MEM_RETRIEVE_RESP 0x84000075u
 #define FFA_MEM_RELINQUISH 0x84000076u
 #define FFA_MEM_RECLAIM 0x84000077u
@@ -151,6 +153,34 @@ struct ffa_msg_header {
     uint32_t offset; /* of the payload, from the start of this header */
     uint32_t ids;    /* sender in 31:16, receiver in 15:0 */
     uint32_t size;   /* of the payload in bytes */
+};
+
+/* ffa_mem_region.flags: of a retrieve request and response, bits 4:3 say which transaction [DEN0140 §1.10.4]. */
+#define FFA_MEM_FLAG_ZERO 0x1u
+#define FFA_MEM_FLAG_TIME_SLICE 0x2u
+#define FFA_MEM_FLAG_TYPE_MASK 0x18u
+#define FFA_MEM_FLAG_TYPE_SHARE 0x8u
+/* FFA_PARTITION_INFO_GET w5, v1.1: only the count is wanted. */
+#define FFA_PARTITION_INFO_COUNT_ONLY 0x1u
+/* ffa_partition_info.properties. */
+#define FFA_PARTITION_INDIRECT_MESSAGES 0x4u
+#define FFA_PARTITION_NOTIFICATIONS 0x8u
+#define FFA_PARTITION_AARCH64 0x100u
+/* FFA_NOTIFICATION_GET w2: which bitmaps; the answer has them in w2/w3, w4/w5, w6, w7 [DEN0077A §16.6]. */
+#define FFA_NOTIFICATION_FROM_SP 0x1u
+#define FFA_NOTIFICATION_FROM_VM 0x2u
+#define FFA_NOTIFICATION_FROM_SPM 0x4u
+#define FFA_NOTIFICATION_FROM_HYPERVISOR 0x8u
+/* Framework notification of the hypervisor, w7 of FFA_NOTIFICATION_GET: a message is in the RX buffer. */
+#define FFA_NOTIFICATION_RX_FULL 0x1u
+
+/* What the hypervisor itself (sender id 0) says to a VM, as an indirect message: something happened to `vm_id`,
+ * with which the receiver shared memory in either direction. Buffers borrowed from it stay mapped until given back. */
+#define ATOLL_NOTICE_PEER_DIED 1u
+#define ATOLL_NOTICE_PEER_RESTARTED 2u
+struct atoll_peer_notice {
+    uint32_t type;
+    uint32_t vm_id;
 };
 
 #endif

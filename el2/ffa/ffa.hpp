@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// FF-A v1.1 for VMs: the front. Decodes calls, answers discovery itself, hands messages to Mailboxes and memory to
+// Shares, and ends what a VM had when it dies. One object for the system; the caller's VM is the only thing it trusts.
+// Does not own: conduits and registers (the SMCCC dispatcher), page records, mappings, interrupts (ports.hpp).
+//
+// Locks, in this order: Shares' (rank share_ledger), Mailboxes' (rank device). No call waits for another VM.
+// [DEN0077A v1.1], [DEN0140 v1.1]. LEND, DONATE and direct messages are answered NOT_SUPPORTED, as FFA_FEATURES says.
+#pragma once
+#include "el2/ffa/mailbox.hpp"
+#include "el2/ffa/share.hpp"
+
+namespace atl::ffa {
+
+class Ffa {
+  public:
+    explicit constexpr Ffa(Tables& tables) : shares_(tables, mailboxes_) {}
+
+    /// At boot, on one CPU, before any VM runs. `seed`: random, secret; handle values derive from it.
+    /// Errors: invalid_argument, already_exists; the endpoint that was refused is not known afterwards.
+    void init(const Ports& ports, u64 seed);
+    Status add(const Endpoint& endpoint);
+
+    /// True for function identifiers that `handle` serves: the FF-A range and ATOLL_MEM_REVOKE.
+    static constexpr bool serves(u32 function) {
+        const u32 number = function & ~FFA_FN64;
+        return (number >= 0x8400'0060 && number <= 0x8400'00ef) || function == ATOLL_MEM_REVOKE;
+    }
+    /// Serves one call of `caller`, by HVC or SMC alike. Never fails: mistakes are FFA_ERROR in the answer.
+    Reply handle(VmId caller, const Call& call);
+
+    /// The VM is about to run its first instruction, after boot or after vm_died.
+    void vm_started(VmId vm);
+    /// No vCPU of `vm` runs or will run, and its page records and stage-2 table still stand: called before they are
+    /// torn down. What it borrowed is unmapped and given back; what it owned is its own again, except pages that
+    /// others have retrieved when `held` is keep: those leave it (Ports::retain). Peers with sharing or a doorbell in
+    /// either direction get a notice.
+    void vm_died(VmId vm, Held held = Held::keep);
+    /// The same for a VM that reboots: afterwards it is running, with nothing.
+    void vm_reset(VmId vm, Held held = Held::keep);
+
+    /// For the fault handler: `ipa` lies in a borrowed buffer that its owner took back and `vm` did not yet relinquish.
+    bool is_revoked(VmId vm, Ipa ipa) { return shares_.is_revoked(vm, ipa); }
+
+  private:
+    Result<Reply> dispatch(VmId caller, const Call& call);
+    Result<Reply> version(VmId caller, const Call& call);
+    Result<Reply> features(const Call& call);
+    Result<Reply> partition_info(VmId caller, const Call& call);
+    Result<Reply> rxtx_map(VmId caller, const Call& call);
+    Result<Reply> rxtx_unmap(VmId caller, const Call& call);
+    void forget(VmId vm, Held held, Notice notice);
+
+    Ports ports_{};
+    Mailboxes mailboxes_;
+    Shares shares_;
+};
+
+} // namespace atl::ffa
