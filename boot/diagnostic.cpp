@@ -59,6 +59,10 @@ Value show(const FdtProperty& property) {
 
 void Diagnostics::say_text(Severity severity, const FdtView& view, FdtNode node, std::string_view property,
                            std::string_view reason) {
+    if (count_ > limit) { // finding a path takes a walk: not for what is not shown
+        refusals_ += severity == Severity::refusal ? 1 : 0;
+        return;
+    }
     const FdtPath path = view.path(node);
     if (property.empty()) {
         emit(severity, FormatBuffer<max_sentence>("{}: {}", path.view(), reason).text());

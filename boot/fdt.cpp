@@ -5,6 +5,8 @@
 // Devicetree Specification v0.4, chapter 5.
 #include "boot/fdt.hpp"
 
+#include <cstddef>
+
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wshadow" // struct fdt_property and the function of that name
 #include <libfdt.h>
@@ -35,8 +37,26 @@ Error error_of(int code) {
     }
 }
 
-/// Counts the tags: bounds the time of everything that follows, also of fdt_check_full().
-Status count_tags(const void* fdt) {
+/// The name of the property whose tag is at `at` ends within fdt_max_name characters.
+bool has_short_name(const void* fdt, int at) {
+    const void* property = fdt_offset_ptr(fdt, at, sizeof(fdt_property));
+    if (property == nullptr) {
+        return false;
+    }
+    const u32 name = load_be32(static_cast<const u8*>(property) + offsetof(fdt_property, nameoff));
+    const u32 strings = fdt_size_dt_strings(fdt);
+    const u8* text = static_cast<const u8*>(fdt) + fdt_off_dt_strings(fdt);
+    for (u32 i = 0; i <= fdt_max_name && name < strings && i < strings - name; ++i) {
+        if (text[name + i] == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// Counts the tags and measures the names: bounds the time of everything that follows, also of
+/// fdt_check_full().
+Status check_cost(const void* fdt) {
     int at = 0;
     for (u32 n = 0; n < fdt_max_tags; ++n) {
         int next = 0;
@@ -46,6 +66,10 @@ Status count_tags(const void* fdt) {
         }
         if (tag == FDT_END) {
             return {};
+        }
+        if ((tag == FDT_PROP && !has_short_name(fdt, at)) ||
+            (tag == FDT_BEGIN_NODE && next - at > static_cast<int>(4 + fdt_max_name + 4))) {
+            return Error::corrupt;
         }
         at = next;
     }
@@ -148,7 +172,7 @@ Result<FdtView> FdtView::open(std::span<const u8> bytes) {
     if (fdt_check_header(fdt) != 0) {
         return Error::corrupt;
     }
-    ATOLL_TRY(count_tags(fdt));
+    ATOLL_TRY(check_cost(fdt));
     if (fdt_check_full(fdt, *size) != 0) {
         return Error::corrupt;
     }

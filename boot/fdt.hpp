@@ -18,6 +18,7 @@ constexpr std::size_t fdt_header_bytes = 40;
 constexpr std::size_t fdt_alignment = 8;            // of the blob's first byte
 constexpr std::size_t host_fdt_max_bytes = 2 * mib; // what an arm64 boot loader may pass [Linux booting.rst]
 constexpr u32 fdt_max_tags = 256 * 1024; // nodes + properties; more is refused (bounds every later walk)
+constexpr unsigned fdt_max_name = 120;   // characters of a node's or property's name
 constexpr unsigned fdt_max_depth = 16;   // of a FdtWalk
 
 /// A node: an offset into the structure block of the view that it came from.

@@ -308,7 +308,8 @@ bool Platform::is_free_ram(Range<Pa> range) const {
 Status read_platform(const FdtView& tree, Mpidr boot_cpu, Platform& out, Diagnostics& diagnostics) {
     PlatformReader reader{tree, boot_cpu, out, diagnostics};
     read_identity(reader);
-    for (std::size_t i = 0; i < tree.reservation_count(); ++i) {
+    const std::size_t reservations = tree.reservation_count();
+    for (std::size_t i = 0; i < reservations && !reader.failed; ++i) {
         const auto range = tree.reservation(i);
         if (range.ok()) {
             reserve(reader, tree.root(), *range);
