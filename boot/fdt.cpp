@@ -39,11 +39,11 @@ Error error_of(int code) {
 
 /// The name of the property whose tag is at `at` ends within fdt_max_name characters.
 bool has_short_name(const void* fdt, int at) {
-    const void* property = fdt_offset_ptr(fdt, at, sizeof(fdt_property));
+    const void* property = fdt_offset_ptr(fdt, at, sizeof(struct fdt_property));
     if (property == nullptr) {
         return false;
     }
-    const u32 name = load_be32(static_cast<const u8*>(property) + offsetof(fdt_property, nameoff));
+    const u32 name = load_be32(static_cast<const u8*>(property) + offsetof(struct fdt_property, nameoff));
     const u32 strings = fdt_size_dt_strings(fdt);
     const u8* text = static_cast<const u8*>(fdt) + fdt_off_dt_strings(fdt);
     for (u32 i = 0; i <= fdt_max_name && name < strings && i < strings - name; ++i) {
