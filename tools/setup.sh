@@ -23,7 +23,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # newer_or_equal A B: Debian version A >= B
 newer_or_equal() { dpkg --compare-versions "$1" ge "$2"; }
 
-# ---- the machine -----------------------------------------------------------------------------------------------
+# ---- the machine -----------------------------------------------------------------------
 
 distro=other  # bookworm, trixie or other
 series=()     # kernel series that this release offers; the first one is the default
@@ -64,6 +64,7 @@ missing_packages() {
 	/usr/include/doctest/doctest.h              doctest-dev
 	/usr/bin/python3                            python3
 	/usr/lib/python3/dist-packages/pexpect      python3-pexpect
+	/usr/lib/python3/dist-packages/libfdt.py    python3-libfdt
 	cpio                                        cpio
 	gzip                                        gzip
 	xz                                          xz-utils
@@ -84,14 +85,17 @@ missing_packages() {
     fi
 }
 
-# ---- package sources -------------------------------------------------------------------------------------------
+# ---- package sources -------------------------------------------------------------------
 
 # "URI SUITE" of each archive that this machine's apt reads, whatever format its sources are written in.
-apt_sources() { apt-get update --print-uris 2>/dev/null | sed -n "s,^'\(.*\)/dists/\(.*\)/InRelease' .*,\1 \2,p"; }
+apt_sources() {
+    apt-get update --print-uris 2>/dev/null | sed -n "s,^'\(.*\)/dists/\(.*\)/InRelease' .*,\1 \2,p"
+}
 
 # The archive that serves the release itself: the one whose mirror also has the backports.
 base_uri() {
-    apt_sources | awk -v s=$distro '!n && ($2 == s || $2 == "stable" || $2 == "oldstable") { print $1; n = 1 }'
+    apt_sources | awk -v s=$distro '
+        !done && ($2 == s || $2 == "stable" || $2 == "oldstable") { print $1; done = 1 }'
 }
 
 deb822() { # URI SUITE: one stanza on stdout
@@ -119,11 +123,12 @@ add_backports() {
     uri=$(apt_sources)
     [[ "$uri"$'\n' != *" $distro-backports"$'\n'* ]] || return 0
     uri=$(base_uri)
-    [ -n "$uri" ] || die "no apt source of $distro found, so its backports (for QEMU >= $min_qemu) cannot be derived"
+    [ -n "$uri" ] || die "no apt source of $distro to derive its backports from, which have QEMU >= $min_qemu"
     file=$(mktemp)
     deb822 "$uri" "$distro-backports" >"$file"
-    as_root "add $distro-backports of your own mirror as an apt source, because QEMU >= $min_qemu is only there" \
-        install -m 644 "$file" /etc/apt/sources.list.d/atoll-backports.sources || die "cannot write under /etc/apt"
+    as_root "add $distro-backports of your own mirror to apt's sources, for QEMU >= $min_qemu" \
+        install -m 644 "$file" /etc/apt/sources.list.d/atoll-backports.sources ||
+        die "cannot write under /etc/apt/sources.list.d"
     rm -f "$file"
 }
 
@@ -177,7 +182,7 @@ install_tools() {
     [ ${#missing[@]} -eq 0 ] || die "still missing after the installation: ${missing[*]}"
 }
 
-# ---- foreign packages: downloaded and unpacked, never installed --------------------------------------------------
+# ---- foreign packages: downloaded and unpacked, never installed --------------------------
 
 # A private apt: its own lists, cache and (empty) dpkg status below $work. It knows arm64 without telling the
 # machine's dpkg, needs no root, and changes nothing outside .deps.
@@ -203,9 +208,11 @@ private_apt() {
         -o Dir::Etc::SourceList="$work/apt/atoll.sources" -o Dir::Etc::SourceParts="$work/apt/none"
         -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts="$work/apt/none"
         -o APT::Architecture=amd64 -o APT::Architectures::=amd64 -o APT::Architectures::=arm64
-        -o Acquire::Languages=none -o Acquire::GzipIndexes=true -o APT::Sandbox::User=root -o Acquire::Retries=3)
+        -o Acquire::Languages=none -o Acquire::GzipIndexes=true -o APT::Sandbox::User=root
+        -o Acquire::Retries=3)
     say "fetching the package lists for arm64 (into .deps, no root needed)"
-    apt-get -q -q "${apt_options[@]}" update || die "the package lists for arm64 could not be fetched; is the network up?"
+    apt-get -q -q "${apt_options[@]}" update ||
+        die "the package lists for arm64 could not be fetched; is the network up?"
 }
 
 show() { apt-cache "${apt_options[@]}" show "$1" 2>/dev/null; }
@@ -268,12 +275,13 @@ get_busybox() {
     publish "$work/busybox" "$deps/busybox"
 }
 
-# kernel_tree ROOT ABI COMMON KBUILD: makes ROOT/usr/src/linux-headers-ABI usable as a KDIR wherever ROOT lies.
+# kernel_tree ROOT ABI COMMON KBUILD: makes ROOT/usr/src/linux-headers-ABI a KDIR wherever ROOT lies.
 kernel_tree() {
     local root=$1 abi=$2 common=$3 kbuild=$4 name
     local headers=$root/usr/src/linux-headers-$abi
     # The packaged Makefile includes /usr/src/linux-headers-*-common by absolute path; so do links into lib/.
-    sed -i "s,/usr/src/$common,\$(realpath \$(dir \$(lastword \$(MAKEFILE_LIST)))../$common)," "$headers/Makefile"
+    sed -i "s,/usr/src/$common,\$(realpath \$(dir \$(lastword \$(MAKEFILE_LIST)))../$common)," \
+        "$headers/Makefile"
     for name in "$headers"/* "$root/usr/src/$common"/*; do
         if [ -L "$name" ] && [ ! -e "$name" ]; then
             ln -sfn "../../lib/$kbuild/$(basename "$name")" "$name"
@@ -332,16 +340,20 @@ prove_module() { # SERIES FOLDER
     say "kernel $1: its headers build a module"
 }
 
-stamped() { [ "$(cat "$1/stamp" 2>/dev/null)" = $recipe ]; }
+present() { # FOLDER FILE...: made by this recipe, and each file is there
+    local folder=$1 file
+    shift
+    [ "$(cat "$folder/stamp" 2>/dev/null)" = $recipe ] || return 1
+    for file; do [ -s "$folder/$file" ] || return 1; done
+}
 
 # Prints the name of each absent part of .deps.
 missing_parts() {
     local s
-    { [ -s "$deps/libfdt/libfdt.a" ] && [ -s "$deps/libfdt/include/libfdt.h" ] && stamped "$deps/libfdt"; } || echo libfdt
+    present "$deps/libfdt" stamp libfdt.a include/libfdt.h || echo libfdt
     [ -x "$deps/busybox" ] || echo busybox
     for s in "${series[@]}"; do
-        { stamped "$deps/kernels/$s" && [ -s "$deps/kernels/$s/Image" ] && [ -s "$deps/kernels/$s/modules/modules.dep" ] &&
-            [ -e "$deps/kernels/$s/build/Makefile" ]; } || echo "kernel $s"
+        present "$deps/kernels/$s" stamp abi Image modules/modules.dep build/Makefile || echo "kernel $s"
     done
     if [ ${#series[@]} -eq 0 ]; then # not Debian: any kernel that somebody put there will do
         [ -s "$deps/kernels/default/Image" ] || echo "kernel"
@@ -355,7 +367,8 @@ get_parts() {
     mapfile -t parts < <(missing_parts)
     [ ${#parts[@]} -gt 0 ] || return 0
     if [ $distro = other ]; then
-        die "only Debian 12 and 13 (amd64) can fetch the arm64 parts; copy .deps from such a machine (absent: ${parts[*]})"
+        die "only Debian 12 and 13 (amd64) can fetch the arm64 parts; copy .deps from such a machine" \
+            "(absent: ${parts[*]})"
     fi
     for part in "${parts[@]}"; do
         case "$part" in

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-# Owns: the proof that an initramfs of guests/linux/initramfs works on its own, on bare QEMU without Atoll: greeting,
-# drivers, autorun, ^C, jobs, a new shell, reboot, power off. Usage: initramfs_boot.py [SERIES ...]
+# Owns: the proof that an initramfs of guests/linux/initramfs works on its own, on bare QEMU without Atoll:
+# greeting, drivers, autorun, ^C, jobs, a new shell, reboot, power off. Usage: initramfs_boot.py [SERIES ...]
 
 import pathlib
 import subprocess
