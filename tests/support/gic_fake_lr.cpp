@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// The fake list-register file's guest side, and vgic/switch.hpp over it. No locks: tests are single-threaded
+// here. Spec: [IHI0069 §4.8 prioritization, §6.3, §12.3 ICV_IAR1_EL1, ICV_EOIR1_EL1, ICV_DIR_EL1, §12.4
+// ICH_MISR_EL2].
+#include "tests/support/gic_fake_lr.hpp"
+
+#include "vgic/refill.hpp"
+
+namespace atl::vgic {
+
+u64 LrFile::group_priority(u64 priority, bool group1) const {
+    unsigned point = static_cast<unsigned>(Vmcr::VBPR0::get(vmcr_)) + 1;
+    if (group1 && !Vmcr::VCBPR::test(vmcr_)) {
+        point = static_cast<unsigned>(Vmcr::VBPR1::get(vmcr_));
+    }
+    point = point < level_shift ? level_shift : point;
+    return priority & (0xffu << point) & 0xff;
+}
+
+u32 LrFile::running_priority() const {
+    const u32 levels = ap0 | ap1;
+    return levels == 0 ? 0x100 : static_cast<u32>(std::countr_zero(levels)) << level_shift;
+}
+
+u32 LrFile::best(bool group1) const {
+    if (!Hcr::En::test(hcr_)) {
+        return spurious;
+    }
+    int found = -1;
+    for (unsigned i = 0; i < count_; ++i) {
+        const u64 lr = lrs[i];
+        const bool enabled = Lr::Group::test(lr) ? Vmcr::VENG1::test(vmcr_) : Vmcr::VENG0::test(vmcr_);
+        if (Lr::Pending::test(lr) && !Lr::Active::test(lr) && enabled &&
+            (found < 0 || Lr::Priority::get(lr) < Lr::Priority::get(lrs[found]))) {
+            found = static_cast<int>(i);
+        }
+    }
+    if (found < 0 || Lr::Group::test(lrs[found]) != group1) {
+        return spurious;
+    }
+    const u64 priority = Lr::Priority::get(lrs[found]);
+    if (priority >= Vmcr::VPMR::get(vmcr_) || group_priority(priority, group1) >= running_priority()) {
+        return spurious;
+    }
+    return static_cast<u32>(Lr::VINTID::get(lrs[found]));
+}
+
+u32 LrFile::acknowledge(bool group1) {
+    const u32 intid = best(group1);
+    if (intid == spurious) {
+        return spurious;
+    }
+    for (unsigned i = 0; i < count_; ++i) {
+        if (Lr::VINTID::get(lrs[i]) == intid && Lr::Pending::test(lrs[i])) {
+            const u64 level = group_priority(Lr::Priority::get(lrs[i]), group1) >> level_shift;
+            (group1 ? ap1 : ap0) |= 1u << level;
+            lrs[i] = (lrs[i] & ~Lr::Pending::mask) | Lr::Active::mask;
+        }
+    }
+    return intid;
+}
+
+int LrFile::slot_of_active(u32 intid) const {
+    for (unsigned i = 0; i < count_; ++i) {
+        if (Lr::VINTID::get(lrs[i]) == intid && Lr::Active::test(lrs[i])) {
+            return static_cast<int>(i);
+        }
+    }
+    return -1;
+}
+
+void LrFile::deactivate(unsigned slot) {
+    lrs[slot] &= ~Lr::Active::mask;
+    if (Lr::HW::test(lrs[slot])) {
+        if (!physical_active) {
+            std::abort(); // the physical interrupt of an active HW=1 one must be held
+        }
+        physical_active = false;
+    }
+}
+
+void LrFile::eoi(u32 intid, bool group1) {
+    u32& levels = group1 ? ap1 : ap0;
+    if (levels == 0) {
+        return;
+    }
+    levels &= levels - 1; // drops the highest
+    if (Vmcr::VEOIM::test(vmcr_)) {
+        return;
+    }
+    if (const int slot = slot_of_active(intid); slot >= 0) {
+        deactivate(static_cast<unsigned>(slot));
+    } else {
+        hcr_ += Hcr::EOIcount::of(1);
+    }
+}
+
+bool LrFile::dir(u32 intid) {
+    if (Hcr::TDIR::test(hcr_)) {
+        return false;
+    }
+    if (!Vmcr::VEOIM::test(vmcr_)) {
+        return true;
+    }
+    if (const int slot = slot_of_active(intid); slot >= 0) {
+        deactivate(static_cast<unsigned>(slot));
+    } else {
+        hcr_ += Hcr::EOIcount::of(1);
+    }
+    return true;
+}
+
+u32 LrFile::eoi_slots() const {
+    u32 slots = 0;
+    for (unsigned i = 0; i < count_; ++i) {
+        if ((lrs[i] & (Lr::Pending::mask | Lr::Active::mask | Lr::HW::mask)) == 0 && Lr::EOI::test(lrs[i])) {
+            slots |= 1u << i;
+        }
+    }
+    return slots;
+}
+
+bool LrFile::maintenance_asserted() const {
+    if (!Hcr::En::test(hcr_)) {
+        return false;
+    }
+    unsigned valid = 0;
+    unsigned pending = 0;
+    for (unsigned i = 0; i < count_; ++i) {
+        valid += (lrs[i] & (Lr::Pending::mask | Lr::Active::mask)) != 0;
+        pending += (lrs[i] & (Lr::Pending::mask | Lr::Active::mask)) == Lr::Pending::mask;
+    }
+    const bool g0 = Vmcr::VENG0::test(vmcr_);
+    const bool g1 = Vmcr::VENG1::test(vmcr_);
+    return eoi_slots() != 0 || (Hcr::UIE::test(hcr_) && valid <= 1) ||
+           (Hcr::LRENPIE::test(hcr_) && Hcr::EOIcount::get(hcr_) != 0) ||
+           (Hcr::NPIE::test(hcr_) && pending == 0) || (Hcr::VGrp0EIE::test(hcr_) && g0) ||
+           (Hcr::VGrp0DIE::test(hcr_) && !g0) || (Hcr::VGrp1EIE::test(hcr_) && g1) ||
+           (Hcr::VGrp1DIE::test(hcr_) && !g1);
+}
+
+VcpuMask load(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    return Refill(gic, vcpu, file).load();
+}
+VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    return Refill(gic, vcpu, file).save();
+}
+VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    return Refill(gic, vcpu, file).flush();
+}
+VcpuMask maintenance(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    return Refill(gic, vcpu, file).maintenance();
+}
+void inject_timer(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    Refill(gic, vcpu, file).inject_timer();
+}
+VcpuMask dir_write(VirtualGic& gic, VcpuIndex vcpu, LrFile& file, u64 value) {
+    return Refill(gic, vcpu, file).dir_write(static_cast<u32>(value & 0xff'ffff));
+}
+
+} // namespace atl::vgic

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// A fake list-register file for host tests: the ICH_* registers, a guest's CPU interface that works on them,
+// and the physical side of the timer PPI. Follows [IHI0069 §4, §6, §12.3 ICV_*]; 5 priority and preemption
+// bits.
+#pragma once
+#include <bit>
+#include <cstdlib>
+#include <vector>
+
+#include "vgic/switch.hpp"
+
+namespace atl::vgic {
+
+class LrFile {
+  public:
+    using Lr = gic::IchLr;
+    using Vmcr = gic::IchVmcr;
+    using Hcr = gic::IchHcr;
+    static constexpr u32 spurious = 1023;
+    static constexpr unsigned level_shift = 3;
+
+    explicit LrFile(unsigned count = 4) : count_(count) {}
+
+    // The concept that Refill wants.
+    unsigned count() const { return count_; }
+    bool has_tdir() const { return true; }
+    u64 read(unsigned slot) {
+        ++reads;
+        return lrs[slot];
+    }
+    void write(unsigned slot, u64 value) {
+        ++writes;
+        lrs[slot] = value;
+    }
+    u64 hcr() const { return hcr_; }
+    void set_hcr(u64 value) { hcr_ = value; }
+    u64 vmcr() const { return vmcr_; }
+    void set_vmcr(u64 value) { vmcr_ = value; }
+    void save_active(CpuInterface& cpu) const {
+        cpu.level_shift = level_shift;
+        cpu.ap0r[0] = ap0;
+        cpu.ap1r[0] = ap1;
+    }
+    void restore_active(const CpuInterface& cpu) {
+        ap0 = cpu.ap0r[0];
+        ap1 = cpu.ap1r[0];
+    }
+    void hold(u16) { physical_active = true; }
+    void release(u16) { physical_active = false; }
+
+    // The guest's CPU interface.
+    u32 acknowledge(bool group1);
+    void eoi(u32 intid, bool group1);
+    /// False: trapped (TDIR); the caller passes it to dir_write().
+    bool dir(u32 intid);
+    u32 running_priority() const;
+    /// The interrupt that IAR would return, or spurious; what ends a WFI.
+    u32 best(bool group1) const;
+    /// ICH_MISR_EL2 != 0 with En: the maintenance interrupt is asserted.
+    bool maintenance_asserted() const;
+    u32 eoi_slots() const;
+
+    u64 lrs[gic::max_list_registers] = {};
+    u32 ap0 = 0;
+    u32 ap1 = 0;
+    bool physical_active = false; // the timer's PPI
+    unsigned reads = 0;
+    unsigned writes = 0;
+
+  private:
+    u64 group_priority(u64 priority, bool group1) const;
+    void deactivate(unsigned slot);
+    int slot_of_active(u32 intid) const;
+
+    unsigned count_;
+    u64 hcr_ = 0;
+    u64 vmcr_ = 0;
+};
+
+} // namespace atl::vgic

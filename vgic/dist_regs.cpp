@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+// VirtualGic: the distributor's registers. Untrusted offsets, sizes and values; RAZ/WI for whatever does not
+// exist. Locks: dist_lock for SPI state, then single vCPU locks to look at list-register shadows. Spec:
+// [IHI0069 §12.8, §12.9].
+#include "vgic/virtual_gic.hpp"
+
+namespace atl::vgic {
+namespace {
+
+namespace gicd = gic::gicd;
+constexpr u32 iidr_value = 0x41 << 24; // ProductID of our own, no JEP106 Implementer code
+constexpr u64 bytes_per_word_array = 0x80;
+
+} // namespace
+
+u64 VirtualGic::gicd_typer() const {
+    using T = gic::GicdTyper;
+    // One security state, no LPIs, no message-based SPIs, 10 INTID bits, 1 of N supported, no range selector.
+    return T::ITLinesNumber::of(config_.spis / 32) | T::IDbits::of(9);
+}
+
+/// A register write is complete when no loaded vCPU still runs with list registers from before it.
+bool VirtualGic::recall_outstanding(VcpuIndex caller) {
+    for (unsigned v = 0; v < config_.vcpus; ++v) {
+        if (v != caller.value && (vcpus_[v].work.load(std::memory_order_relaxed) & work_recall) != 0 &&
+            vcpus_[v].loaded.load(std::memory_order_relaxed)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+u64 VirtualGic::gicd_ctlr(VcpuIndex caller) {
+    using C = gic::GicdCtlr;
+    return groups() | C::ARE::mask | C::DS::mask | C::RWP::of(recall_outstanding(caller) ? 1 : 0);
+}
+
+/// What the list registers of a vCPU held for bank `word` (0: private) when last written or read back.
+VirtualGic::LrState VirtualGic::listed_state(VcpuGic& vcpu, unsigned word) {
+    LrState state;
+    for (unsigned slot = 0; slot < gic::max_list_registers; ++slot) {
+        if (((vcpu.used >> slot) & 1) == 0) {
+            continue;
+        }
+        const u64 lr = vcpu.lr[slot].load(std::memory_order_relaxed);
+        const auto intid = static_cast<u32>(gic::IchLr::VINTID::get(lr));
+        if (intid / 32 == word) {
+            state.pending |= gic::IchLr::Pending::test(lr) ? 1u << (intid % 32) : 0;
+            state.active |= gic::IchLr::Active::test(lr) ? 1u << (intid % 32) : 0;
+        }
+    }
+    return state;
+}
+
+VirtualGic::LrState VirtualGic::listed_spi_state(unsigned bank_index) {
+    LrState state;
+    for (unsigned v = 0; v < config_.vcpus; ++v) {
+        if ((banks_[bank_index].owned[v] & banks_[bank_index].listed) != 0) {
+            LockGuard guard(vcpus_[v].lock);
+            const LrState one = listed_state(vcpus_[v], bank_index + 1);
+            state.pending |= one.pending;
+            state.active |= one.active;
+        }
+    }
+    return state;
+}
+
+VcpuMask VirtualGic::loaded_owners(const SpiBank& bank, u32 bits) {
+    VcpuMask owners = 0;
+    for (unsigned v = 0; v < config_.vcpus; ++v) {
+        if ((bank.owned[v] & bank.listed & bits) != 0 && vcpus_[v].loaded.load(std::memory_order_relaxed)) {
+            owners |= 1u << v;
+        }
+    }
+    return owners;
+}
+
+/// True while the list registers of `owners` have not all been read back since the caller first asked for
+/// `tag`: the caller's instruction is then run again. A vCPU that became an owner later was read back later
+/// too.
+bool VirtualGic::await_sync(VcpuIndex caller, VcpuMask owners, u64 tag, VcpuMask& kick) {
+    VcpuGic& asking = vcpus_[caller.value];
+    if (asking.sync_tag != tag) {
+        asking.sync_tag = tag;
+        asking.sync_mask = owners;
+        for (unsigned v = 0; v < config_.vcpus; ++v) {
+            if (((owners >> v) & 1) != 0) {
+                asking.sync_folds[v] = vcpus_[v].folds.load(std::memory_order_acquire);
+            }
+        }
+    }
+    bool waiting = false;
+    for (unsigned v = 0; v < config_.vcpus; ++v) {
+        if (((asking.sync_mask >> v) & 1) != 0 && vcpus_[v].loaded.load(std::memory_order_acquire) &&
+            vcpus_[v].folds.load(std::memory_order_acquire) == asking.sync_folds[v]) {
+            waiting = true;
+            if (vcpus_[v].post(work_recall) && v != caller.value) {
+                kick |= 1u << v;
+            }
+        }
+    }
+    if (!waiting) {
+        asking.sync_tag = 0;
+    }
+    return waiting;
+}
+
+Access VirtualGic::spi_word_read(VcpuIndex caller, u64 offset) {
+    const WordRegister reg = word_register(offset);
+    const unsigned word = static_cast<unsigned>(offset % bytes_per_word_array / 4);
+    if (word == 0 || word > bank_count()) {
+        return {}; // the first word is each redistributor's [IHI0069 §12.9]
+    }
+    SpiBank& bank = banks_[word - 1];
+    Access access;
+    LockGuard dist(dist_lock_);
+    LrState listed;
+    if (needs_sync(reg) && bank.listed != 0) {
+        access.retry = await_sync(caller, loaded_owners(bank, bank.listed), offset, access.kick);
+        listed = listed_spi_state(word - 1);
+    }
+    access.value = read_word(bank, reg, listed.pending, listed.active);
+    return access;
+}
+
+Access VirtualGic::spi_word_write(VcpuIndex caller, u64 offset, u32 value) {
+    const WordRegister reg = word_register(offset);
+    const unsigned word = static_cast<unsigned>(offset % bytes_per_word_array / 4);
+    if (word == 0 || word > bank_count()) {
+        return {};
+    }
+    SpiBank& bank = banks_[word - 1];
+    Access access;
+    LockGuard dist(dist_lock_);
+    LrState listed;
+    if (reg == WordRegister::set_active && (bank.listed & value) != 0) {
+        // Whether it is active already only the list register knows.
+        access.retry = await_sync(caller, loaded_owners(bank, value), offset, access.kick);
+        if (access.retry) {
+            return access;
+        }
+        listed = listed_spi_state(word - 1);
+    }
+    const u32 changed = write_word(bank, reg, value, listed.active) & (bank.busy() | value);
+    if (reg == WordRegister::set_active || reg == WordRegister::clear_active) {
+        for (unsigned i = 0; i < 32; ++i) {
+            const u32 bit = 1u << i;
+            const bool owned = bank.owner[i].load(std::memory_order_relaxed) != no_vcpu;
+            if ((changed & bank.active & bit) != 0 && !owned) {
+                const u8 target = bank.target[i].load(std::memory_order_relaxed);
+                set_owner(bank, i, target != no_vcpu ? target : caller.value);
+            } else if ((changed & bit & ~bank.active & ~bank.listed) != 0 && owned) {
+                set_owner(bank, i, no_vcpu);
+            }
+        }
+    }
+    if (const u32 relevant = changed & bank.busy(); relevant != 0) {
+        access.kick = notify(bank, relevant, work_recall, caller);
+    }
+    return access;
+}
+
+/// GICD_IROUTER<n>, whole or one half: the other half keeps its value, and the route is always that of both.
+VcpuMask VirtualGic::write_route(VcpuIndex caller, u64 offset, unsigned size, u64 value) {
+    const u64 intid = (offset - gicd::irouter) / 8;
+    SpiBank& bank = banks_[intid / 32 - 1];
+    const unsigned i = static_cast<unsigned>(intid % 32);
+    const u32 bit = 1u << i;
+    LockGuard dist(dist_lock_);
+    u64 route = bank.route[i];
+    if (size == 8) {
+        route = value;
+    } else if ((offset & 4) != 0) {
+        route = (route & 0xffff'ffff) | (value << 32);
+    } else {
+        route = (route & ~u64{0xffff'ffff}) | (value & 0xffff'ffff);
+    }
+    route &= gic::GicdIrouter::writable;
+    if (route == bank.route[i]) {
+        return 0;
+    }
+    VcpuMask mask = notify(bank, bit & bank.busy(), work_recall, caller); // the old target gives it up
+    set_target(bank, i, route);
+    // After the store of the new target: what set_line raised meanwhile is seen here, or it saw the new
+    // target.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    mask |= notify(bank, bit & bank.busy(), work_recall, caller);
+    return mask;
+}
+
+Access VirtualGic::gicd_read(VcpuIndex caller, u64 offset, unsigned size) {
+    // Registers are 32 bits wide, priorities also bytes, routes 64 bits or halves [IHI0069 §12.1.3].
+    if (size == 4 && offset % 4 == 0) {
+        switch (offset) {
+        case gicd::ctlr:
+            return {gicd_ctlr(caller)};
+        case gicd::typer:
+            return {gicd_typer()};
+        case gicd::iidr:
+            return {iidr_value};
+        case gic::pidr2:
+            return {gic::Pidr2ArchRev::of(3) | 0xb};
+        }
+        if (offset >= first_word_register && offset < end_word_register) {
+            return spi_word_read(caller, offset);
+        }
+        if (offset >= gicd::icfgr && offset < gicd::icfgr + intid_count() / 4) {
+            const u64 half = (offset - gicd::icfgr) / 4;
+            if (half < 2) {
+                return {};
+            }
+            LockGuard dist(dist_lock_);
+            return {read_config(banks_[half / 2 - 1], half % 2 != 0)};
+        }
+    }
+    if ((size == 4 || size == 1) && offset % size == 0 && offset >= gicd::ipriorityr + gic::first_spi &&
+        offset < gicd::ipriorityr + intid_count()) {
+        const u64 intid = offset - gicd::ipriorityr;
+        LockGuard dist(dist_lock_);
+        return {read_priority(banks_[intid / 32 - 1], intid % 32, size)};
+    }
+    if ((size == 4 || size == 8) && offset % size == 0 && offset >= gicd::irouter + 8 * gic::first_spi &&
+        offset < gicd::irouter + u64{8} * intid_count()) {
+        const u64 intid = (offset - gicd::irouter) / 8;
+        LockGuard dist(dist_lock_);
+        const u64 route = banks_[intid / 32 - 1].route[intid % 32];
+        return {size == 8 ? route : (route >> (8 * (offset & 4))) & 0xffff'ffff};
+    }
+    return {};
+}
+
+Access VirtualGic::gicd_write(VcpuIndex caller, u64 offset, unsigned size, u64 value) {
+    if (size == 4 && offset % 4 == 0) {
+        const auto word = static_cast<u32>(value);
+        if (offset == gicd::ctlr) {
+            using C = gic::GicdCtlr;
+            const u32 enables = word & static_cast<u32>(C::EnableGrp0::mask | C::EnableGrp1::mask);
+            const u32 old = groups_.exchange(enables);
+            return {0, old == enables ? 0 : notify_all(work_recall, caller)};
+        }
+        if (offset >= first_word_register && offset < end_word_register) {
+            return spi_word_write(caller, offset, word);
+        }
+        if (offset >= gicd::icfgr + 8 && offset < gicd::icfgr + intid_count() / 4) {
+            const u64 half = (offset - gicd::icfgr) / 4;
+            SpiBank& bank = banks_[half / 2 - 1];
+            LockGuard dist(dist_lock_);
+            const u32 changed = write_config(bank, half % 2 != 0, word);
+            return {0, notify(bank, changed & bank.busy(), work_refill, caller)};
+        }
+    }
+    if ((size == 4 || size == 1) && offset % size == 0 && offset >= gicd::ipriorityr + gic::first_spi &&
+        offset < gicd::ipriorityr + intid_count()) {
+        const u64 intid = offset - gicd::ipriorityr;
+        SpiBank& bank = banks_[intid / 32 - 1];
+        LockGuard dist(dist_lock_);
+        const u32 changed = write_priority(bank, intid % 32, size, static_cast<u32>(value), priority_mask_);
+        return {0, notify(bank, changed & bank.busy(), work_refill, caller)};
+    }
+    if ((size == 4 || size == 8) && offset % size == 0 && offset >= gicd::irouter + 8 * gic::first_spi &&
+        offset < gicd::irouter + u64{8} * intid_count()) {
+        return {0, write_route(caller, offset, size, value)};
+    }
+    return {};
+}
+
+} // namespace atl::vgic

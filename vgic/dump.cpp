@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// VirtualGic::dump: one line per vCPU and per interrupt that is not idle, for the monitor.
+// Locks: dist_lock, then one vCPU lock at a time. Reads the shadow, not the list registers: a running vCPU's
+// lines say what was so when it last was looked at.
+#include <bit>
+
+#include "vgic/virtual_gic.hpp"
+
+namespace atl::vgic {
+namespace {
+
+void put_interrupts(const TextSink& sink, const Bank& bank, u32 first, u32 lr_pending, u32 lr_active) {
+    for (u32 bits = bank.inputs() | bank.active | bank.listed; bits != 0; bits &= bits - 1) {
+        const unsigned i = static_cast<unsigned>(std::countr_zero(bits));
+        const auto has = [i](u32 word) { return ((word >> i) & 1) != 0; };
+        format_to(sink, "  {} prio {:x} {} {}{}{}{}{}{}\n", first + i, bank.priority[i],
+                  has(bank.edge) ? "edge" : "level", has(bank.enabled) ? "enabled" : "disabled",
+                  has(bank.inputs()) ? " pending" : "", has(bank.active) ? " active" : "",
+                  has(bank.listed) ? " listed:" : "", has(lr_pending) ? " pending" : "",
+                  has(lr_active) ? " active" : "");
+    }
+}
+
+} // namespace
+
+void VirtualGic::dump(const TextSink& sink) {
+    LockGuard dist(dist_lock_);
+    format_to(sink, "groups enabled {:x}, {} SPIs\n", groups(), config_.spis);
+    for (unsigned v = 0; v < config_.vcpus; ++v) {
+        VcpuGic& g = vcpus_[v];
+        LockGuard guard(g.lock);
+        format_to(sink, "vCPU {}{}{}{}{} work {:x} list registers {:x} refills {} maintenance {}\n", v,
+                  g.loaded.load(std::memory_order_relaxed) ? " loaded" : "",
+                  g.timer.held ? " timer-held" : "", g.waiting ? " overflow" : "",
+                  g.unlisted_active ? " active-overflow" : "", g.work.load(std::memory_order_relaxed), g.used,
+                  g.stat_refills, g.stat_maintenance);
+        const LrState listed = listed_state(g, 0);
+        put_interrupts(sink, g.priv, 0, listed.pending, listed.active);
+    }
+    for (unsigned b = 0; b < bank_count(); ++b) {
+        if (banks_[b].busy() != 0) {
+            const LrState listed = listed_spi_state(b);
+            put_interrupts(sink, banks_[b], gic::first_spi + 32 * b, listed.pending, listed.active);
+        }
+    }
+}
+
+} // namespace atl::vgic

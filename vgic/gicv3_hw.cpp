@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+// The physical GICv3: bring-up and per-interrupt configuration. The CPU interface's hot accessors are in the
+// header. Locks: none (see the header). Register accesses are single-copy atomic stores to device memory of
+// the direct map. Spec: [IHI0069 §3, §4, §12.8 to §12.11].
+#include "vgic/lr_file_hw.hpp"
+
+namespace atl::vgic {
+namespace {
+
+namespace gicd = gic::gicd;
+namespace gicr = gic::gicr;
+constexpr unsigned answer_tries = 1'000'000;
+
+u32 read32(HypVa frame, u64 offset) {
+    return *reinterpret_cast<volatile u32*>(frame.value + offset);
+}
+void write32(HypVa frame, u64 offset, u32 value) {
+    *reinterpret_cast<volatile u32*>(frame.value + offset) = value;
+}
+u64 read64(HypVa frame, u64 offset) {
+    return *reinterpret_cast<volatile u64*>(frame.value + offset);
+}
+void write64(HypVa frame, u64 offset, u64 value) {
+    *reinterpret_cast<volatile u64*>(frame.value + offset) = value;
+}
+void write8(HypVa frame, u64 offset, u8 value) {
+    *reinterpret_cast<volatile u8*>(frame.value + offset) = value;
+}
+
+/// Waits, with an end, for bits to become zero.
+Status wait_clear(HypVa frame, u64 offset, u64 mask) {
+    for (unsigned i = 0; i < answer_tries; ++i) {
+        if ((read32(frame, offset) & mask) == 0) {
+            return {};
+        }
+    }
+    return Error::not_supported;
+}
+
+u64 vtr() {
+    u64 value;
+    asm volatile("mrs %0, ich_vtr_el2" : "=r"(value));
+    return value;
+}
+
+} // namespace
+
+Status GicV3::init(const GicV3Layout& layout) {
+    if (layout.distributor.size < gicd::frame_size || !layout.distributor.base.is_aligned(gicd::frame_size) ||
+        layout.redistributors.empty()) {
+        return Error::invalid_argument;
+    }
+    layout_ = layout;
+    distributor_ = to_hyp_va(layout.distributor.base);
+    const u64 revision = gic::Pidr2ArchRev::get(read32(distributor_, gic::pidr2));
+    if (revision != 3 && revision != 4) {
+        return Error::not_supported;
+    }
+    architecture_ = static_cast<unsigned>(revision);
+    const u64 lines = gic::GicdTyper::ITLinesNumber::get(read32(distributor_, gicd::typer));
+    intids_ = static_cast<u32>(32 * (lines + 1));
+    if (intids_ > gic::first_special) {
+        intids_ = gic::first_special;
+    }
+
+    // Firmware may have left anything: off, and quiet, before affinity routing is turned on [§3.1, §12.9
+    // GICD_CTLR].
+    write32(distributor_, gicd::ctlr, 0);
+    ATOLL_TRY(wait_clear(distributor_, gicd::ctlr, gic::GicdCtlr::RWP::mask));
+    write32(distributor_, gicd::ctlr, gic::GicdCtlr::ARE::mask);
+    ATOLL_TRY(wait_clear(distributor_, gicd::ctlr, gic::GicdCtlr::RWP::mask));
+    for (u32 first = gic::first_spi; first < intids_; first += 32) {
+        const u64 word = first / 8;
+        write32(distributor_, gicd::icenabler + word, ~u32{0});
+        write32(distributor_, gicd::icpendr + word, ~u32{0});
+        write32(distributor_, gicd::icactiver + word, ~u32{0});
+        write32(distributor_, gicd::igroupr + word, ~u32{0});
+        write32(distributor_, gicd::igrpmodr + word, 0);
+        write32(distributor_, gicd::icfgr + u64{first} / 4, 0);
+        write32(distributor_, gicd::icfgr + u64{first} / 4 + 4, 0);
+        for (u32 i = 0; i < 32; i += 4) {
+            write32(distributor_, gicd::ipriorityr + first + i, host_priority * 0x0101'0101u);
+        }
+    }
+    ATOLL_TRY(wait_clear(distributor_, gicd::ctlr, gic::GicdCtlr::RWP::mask));
+    // Bit 1 is EnableGrp1A in the Non-secure view and EnableGrp1 when there is one security state.
+    write32(distributor_, gicd::ctlr, gic::GicdCtlr::ARE::mask | gic::GicdCtlr::EnableGrp1::mask);
+    return wait_clear(distributor_, gicd::ctlr, gic::GicdCtlr::RWP::mask);
+}
+
+/// Walks each region's frames up to the one marked Last, never past the region's end.
+Result<HypVa> GicV3::find_redistributor(Mpidr mpidr) const {
+    const u64 affinity = (mpidr.value & 0xff'ffff) | ((mpidr.value >> 8) & 0xff00'0000);
+    for (const Range<Pa>& region : layout_.redistributors) {
+        u64 offset = 0;
+        while (region.contains(region.base + offset, gicr::frame_size)) {
+            const HypVa frame = to_hyp_va(region.base + offset);
+            const u64 revision = gic::Pidr2ArchRev::get(read32(frame, gic::pidr2));
+            if (revision != 3 && revision != 4) {
+                break; // nothing there: reading on would read some other device
+            }
+            const u64 typer = read64(frame, gicr::typer);
+            if (gic::GicrTyper::Affinity::get(typer) == affinity) {
+                return frame;
+            }
+            if (gic::GicrTyper::Last::test(typer)) {
+                break;
+            }
+            offset += layout_.stride != 0                  ? layout_.stride
+                      : gic::GicrTyper::VLPIS::test(typer) ? gicr::frame_size_vlpi
+                                                           : gicr::frame_size;
+        }
+    }
+    return Error::not_found;
+}
+
+Status GicV3::init_redistributor(HypVa frame) const {
+    // Wake it: no interrupt reaches a CPU whose redistributor sleeps [§12.11 GICR_WAKER].
+    const u32 waker = read32(frame, gicr::waker);
+    write32(frame, gicr::waker, waker & ~static_cast<u32>(gic::GicrWaker::ProcessorSleep::mask));
+    ATOLL_TRY(wait_clear(frame, gicr::waker, gic::GicrWaker::ChildrenAsleep::mask));
+    write32(frame, gicr::icenabler0, ~u32{0});
+    write32(frame, gicr::icpendr0, ~u32{0});
+    write32(frame, gicr::icactiver0, ~u32{0});
+    write32(frame, gicr::igroupr0, ~u32{0});
+    write32(frame, gicr::igrpmodr0, 0);
+    for (u32 i = 0; i < 32; i += 4) {
+        write32(frame, gicr::ipriorityr + i, host_priority * 0x0101'0101u);
+    }
+    return wait_clear(frame, gicr::ctlr, gic::GicrCtlr::RWP::mask);
+}
+
+Status GicV3::init_cpu(PcpuIndex cpu, Mpidr mpidr) {
+    if (cpu.value >= max_pcpus) {
+        return Error::invalid_argument;
+    }
+    const Result<HypVa> frame = find_redistributor(mpidr);
+    if (!frame) {
+        return frame.error();
+    }
+    // System registers for EL2 and, by Enable, for EL1; no IRQ or FIQ bypass [§12.2 ICC_SRE_EL2].
+    asm volatile("msr icc_sre_el2, %0\n isb" ::"r"(u64{0xf}));
+    u64 sre;
+    asm volatile("mrs %0, icc_sre_el2" : "=r"(sre));
+    if ((sre & 1) == 0) {
+        return Error::not_supported; // EL3 keeps the CPU interface to itself
+    }
+    asm volatile("msr icc_sre_el1, %0\n isb" ::"r"(u64{7}));
+    ATOLL_TRY(init_redistributor(*frame));
+
+    LrFile& file = files_[cpu.value];
+    const u64 v = vtr();
+    file.redistributor_ = *frame;
+    file.count_ = static_cast<u8>(gic::IchVtr::ListRegs::get(v) + 1);
+    file.priority_bits_ = static_cast<u8>(gic::IchVtr::PRIbits::get(v) + 1);
+    file.preemption_bits_ = static_cast<u8>(gic::IchVtr::PREbits::get(v) + 1);
+    file.has_tdir_ = gic::IchVtr::TDS::test(v);
+    if (file.count_ > gic::max_list_registers || file.preemption_bits_ < 5) {
+        return Error::not_supported; // reserved values
+    }
+    LrFile::set_hcr(0);
+    LrFile::set_vmcr(0);
+    for (unsigned slot = 0; slot < file.count_; ++slot) {
+        LrFile::write(slot, 0);
+    }
+    file.restore_active(CpuInterface{});
+
+    // EOImode = 1: EL2 drops priority when it has taken an interrupt, the guest's EOI (or EL2) deactivates
+    // [§4.3].
+    asm volatile("msr icc_pmr_el1, %0" ::"r"(u64{0xff}));
+    asm volatile("msr icc_bpr1_el1, %0" ::"r"(u64{0}));
+    asm volatile("msr icc_ctlr_el1, %0" ::"r"(u64{2}));
+    asm volatile("isb");
+    // Active priorities that firmware or a previous kernel left would mask ours for ever; one register per 32
+    // levels.
+    asm volatile("msr icc_ap1r0_el1, xzr");
+    if (file.preemption_bits_ > 5) {
+        asm volatile("msr icc_ap1r1_el1, xzr");
+    }
+    asm volatile("msr icc_igrpen1_el1, %0\n isb" ::"r"(u64{1}));
+    return {};
+}
+
+Result<GicV3::Place> GicV3::place(PcpuIndex cpu, Intid intid) const {
+    if (intid.value < gic::first_spi) {
+        if (cpu.value >= max_pcpus || files_[cpu.value].redistributor_.value == 0) {
+            return Error::invalid_argument;
+        }
+        return Place{files_[cpu.value].redistributor_ + gicr::sgi_base, intid.value};
+    }
+    if (intid.value >= intids_) {
+        return Error::invalid_argument;
+    }
+    return Place{distributor_, intid.value};
+}
+
+Status GicV3::enable(PcpuIndex cpu, Intid intid) {
+    const Result<Place> at = place(cpu, intid);
+    if (!at) {
+        return at.error();
+    }
+    write32(at->frame, gicd::isenabler + at->intid / 32 * 4, 1u << (at->intid % 32));
+    return {};
+}
+
+/// Complete on return: it will not fire any more.
+Status GicV3::disable(PcpuIndex cpu, Intid intid) {
+    const Result<Place> at = place(cpu, intid);
+    if (!at) {
+        return at.error();
+    }
+    write32(at->frame, gicd::icenabler + at->intid / 32 * 4, 1u << (at->intid % 32));
+    if (intid.value < gic::first_spi) {
+        return wait_clear(files_[cpu.value].redistributor_, gicr::ctlr, gic::GicrCtlr::RWP::mask);
+    }
+    return wait_clear(distributor_, gicd::ctlr, gic::GicdCtlr::RWP::mask);
+}
+
+Status GicV3::set_priority(PcpuIndex cpu, Intid intid, u8 priority) {
+    const Result<Place> at = place(cpu, intid);
+    if (!at) {
+        return at.error();
+    }
+    write8(at->frame, gicd::ipriorityr + at->intid, priority);
+    return {};
+}
+
+/// The interrupt must be disabled [§12.9 GICD_ICFGR<n>]. SGIs are always edge.
+Status GicV3::set_trigger(PcpuIndex cpu, Intid intid, Trigger trigger) {
+    const Result<Place> at = place(cpu, intid);
+    if (!at) {
+        return at.error();
+    }
+    if (intid.value < gic::first_ppi) {
+        return trigger == Trigger::edge ? Status{} : Status{Error::invalid_argument};
+    }
+    const u64 offset = gicd::icfgr + at->intid / 16 * 4;
+    const u32 bit = 2u << (2 * (at->intid % 16));
+    const u32 old = read32(at->frame, offset);
+    write32(at->frame, offset, trigger == Trigger::edge ? old | bit : old & ~bit);
+    return {};
+}
+
+Status GicV3::set_active(PcpuIndex cpu, Intid intid, bool active) {
+    const Result<Place> at = place(cpu, intid);
+    if (!at) {
+        return at.error();
+    }
+    write32(at->frame, (active ? gicd::isactiver : gicd::icactiver) + at->intid / 32 * 4,
+            1u << (at->intid % 32));
+    return {};
+}
+
+Status GicV3::set_pending(PcpuIndex cpu, Intid intid, bool pending) {
+    const Result<Place> at = place(cpu, intid);
+    if (!at) {
+        return at.error();
+    }
+    write32(at->frame, (pending ? gicd::ispendr : gicd::icpendr) + at->intid / 32 * 4,
+            1u << (at->intid % 32));
+    return {};
+}
+
+Status GicV3::route(Intid spi, Mpidr target) {
+    if (spi.value < gic::first_spi || spi.value >= intids_) {
+        return Error::invalid_argument;
+    }
+    write64(distributor_, gicd::irouter + 8 * u64{spi.value}, target.value & Mpidr::mask);
+    return {};
+}
+
+void GicV3::send_sgi(Mpidr target, u8 sgi) {
+    using R = gic::IccSgir;
+    const u64 aff0 = target.value & 0xff;
+    const u64 value = R::Aff3::of(target.value >> 32) | R::Aff2::of(target.value >> 16) |
+                      R::Aff1::of(target.value >> 8) | R::RS::of(aff0 >> 4) | R::INTID::of(sgi) |
+                      R::TargetList::of(u64{1} << (aff0 & 15));
+    // Orders the stores that the target will look at before the interrupt that tells it to.
+    asm volatile("dsb ishst" ::: "memory");
+    asm volatile("msr icc_sgi1r_el1, %0\n isb" ::"r"(value) : "memory");
+}
+
+/// The read back makes the write complete; then the redistributor's state is ordered before the guest's EOI.
+void LrFile::hold(u16 pintid) const {
+    const HypVa sgi_frame = redistributor_ + gicr::sgi_base;
+    write32(sgi_frame, gicd::isactiver, 1u << (pintid % 32));
+    static_cast<void>(read32(sgi_frame, gicd::isactiver));
+    asm volatile("dsb sy" ::: "memory");
+}
+
+} // namespace atl::vgic

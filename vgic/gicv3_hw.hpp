@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// The physical GICv3: distributor and redistributor set-up, EL2's CPU interface, and LrFile, the list
+// registers. Owns the physical GIC's registers. Does not own who gets which interrupt (el2) nor the virtual
+// state (VirtualGic). Locks: none. Per-interrupt registers are write-1 or byte wide; read-modify-write of
+// ICFGR happens at boot and when one CPU sets up a VM. CPU interface and LrFile: own pCPU only, interrupts
+// masked. Spec: [IHI0069].
+#pragma once
+#include "lib/containers.hpp"
+#include "lib/result.hpp"
+#include "vgic/switch.hpp"
+
+namespace atl::vgic {
+
+/// What the host's device tree says.
+struct GicV3Layout {
+    Range<Pa> distributor{};
+    StaticVector<Range<Pa>, 8> redistributors{}; // "#redistributor-regions"
+    u64 stride = 0;                              // "redistributor-stride"; 0: by GICR_TYPER.VLPIS
+};
+
+enum class Trigger : u8 { level, edge };
+
+/// The list registers and the active state of PPIs of the pCPU that runs this. One per pCPU.
+class LrFile {
+  public:
+    unsigned count() const { return count_; }
+    /// Usable priority bits of a guest: ICH_VTR_EL2.PRIbits + 1.
+    unsigned priority_bits() const { return priority_bits_; }
+    bool has_tdir() const { return has_tdir_; }
+
+    static u64 read(unsigned slot);
+    static void write(unsigned slot, u64 value);
+    static u64 hcr();
+    static void set_hcr(u64 value);
+    static u64 vmcr();
+    static void set_vmcr(u64 value);
+    void save_active(CpuInterface& cpu) const;
+    void restore_active(const CpuInterface& cpu) const;
+    /// Makes a PPI of this pCPU active without its having fired. Complete on return.
+    void hold(u16 pintid) const;
+    /// Deactivates it: it may fire again.
+    static void release(u16 pintid);
+
+  private:
+    friend class GicV3;
+    HypVa redistributor_{};
+    u8 count_ = 0;
+    u8 priority_bits_ = 0;
+    u8 preemption_bits_ = 0;
+    bool has_tdir_ = false;
+};
+
+class GicV3 {
+  public:
+    /// On the boot CPU, first. not_supported: not a GICv3 or v4, or it does not answer; invalid_argument: the
+    /// layout.
+    Status init(const GicV3Layout& layout);
+    /// On every CPU (the boot CPU too), after init. `mpidr` is this CPU's. not_found: no redistributor has
+    /// it.
+    Status init_cpu(PcpuIndex cpu, Mpidr mpidr);
+
+    LrFile& lr_file(PcpuIndex cpu) { return files_[cpu.value]; }
+    unsigned architecture() const { return architecture_; } // 3 or 4
+    u32 intid_count() const { return intids_; }
+
+    /// For PPIs and SGIs these act on `cpu`; for SPIs `cpu` is ignored. Unknown INTIDs: invalid_argument.
+    Status enable(PcpuIndex cpu, Intid intid);
+    Status disable(PcpuIndex cpu, Intid intid);
+    Status set_priority(PcpuIndex cpu, Intid intid, u8 priority);
+    Status set_trigger(PcpuIndex cpu, Intid intid, Trigger trigger);
+    Status set_active(PcpuIndex cpu, Intid intid, bool active);
+    Status set_pending(PcpuIndex cpu, Intid intid, bool pending);
+    /// An SPI to one CPU.
+    Status route(Intid spi, Mpidr target);
+
+    // The CPU interface of the pCPU that runs this. At EL2 with HCR_EL2.IMO = 1 these are the physical
+    // registers.
+    static Intid acknowledge();             // 1020 and above: nothing to do
+    static void drop_priority(Intid intid); // ICC_EOIR1_EL1 with EOImode = 1
+    static void deactivate(Intid intid);    // ICC_DIR_EL1
+    /// Earlier stores are visible to the target when it takes the SGI.
+    static void send_sgi(Mpidr target, u8 sgi);
+
+  private:
+    struct Place {
+        HypVa frame; // distributor, or that CPU's SGI_base frame
+        u32 intid;
+    };
+    Result<Place> place(PcpuIndex cpu, Intid intid) const;
+    Result<HypVa> find_redistributor(Mpidr mpidr) const;
+    Status init_redistributor(HypVa frame) const;
+
+    GicV3Layout layout_{};
+    HypVa distributor_{};
+    unsigned architecture_ = 0;
+    u32 intids_ = 0;
+    LrFile files_[max_pcpus]{};
+};
+
+/// Priorities: everything that EL2 handles is alike; the guest's own priorities live in its virtual
+/// interface.
+constexpr u8 host_priority = 0xa0;
+
+inline u64 LrFile::hcr() {
+    u64 value;
+    asm volatile("mrs %0, ich_hcr_el2" : "=r"(value));
+    return value;
+}
+/// Takes effect at the next context synchronization event: ERET, or the ISB of who looks at ICH_MISR_EL2.
+inline void LrFile::set_hcr(u64 value) {
+    asm volatile("msr ich_hcr_el2, %0" ::"r"(value));
+}
+inline u64 LrFile::vmcr() {
+    u64 value;
+    asm volatile("mrs %0, ich_vmcr_el2" : "=r"(value));
+    return value;
+}
+inline void LrFile::set_vmcr(u64 value) {
+    asm volatile("msr ich_vmcr_el2, %0" ::"r"(value));
+}
+
+inline Intid GicV3::acknowledge() {
+    u64 value;
+    asm volatile("mrs %0, icc_iar1_el1" : "=r"(value));
+    // The acknowledge must take effect before what the handler does to the source [IHI0069 §4.1.1].
+    asm volatile("dsb sy" ::: "memory");
+    return {static_cast<u32>(value)};
+}
+inline void GicV3::drop_priority(Intid intid) {
+    asm volatile("msr icc_eoir1_el1, %0" ::"r"(static_cast<u64>(intid.value)) : "memory");
+    asm volatile("isb" ::: "memory"); // the drop precedes whatever enables interrupts again
+}
+inline void GicV3::deactivate(Intid intid) {
+    asm volatile("msr icc_dir_el1, %0" ::"r"(static_cast<u64>(intid.value)) : "memory");
+    asm volatile("isb" ::: "memory");
+}
+inline void LrFile::release(u16 pintid) {
+    GicV3::deactivate(Intid{pintid});
+}
+
+} // namespace atl::vgic

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// VirtualGic: the redistributors' registers, 128 KiB per vCPU, in vCPU order. A vCPU may access any of them.
+// Untrusted offsets, sizes and values; RAZ/WI for whatever does not exist. Lock: that vCPU's. Spec: [IHI0069
+// §12.10, §12.11].
+#include "vgic/virtual_gic.hpp"
+
+namespace atl::vgic {
+namespace {
+
+namespace gicr = gic::gicr;
+constexpr u32 iidr_value = 0x41 << 24; // as GICD_IIDR
+
+} // namespace
+
+u64 VirtualGic::gicr_typer(unsigned index) const {
+    using T = gic::GicrTyper;
+    return T::Affinity::of(index) | T::ProcessorNumber::of(index) |
+           T::Last::of(index + 1 == config_.vcpus ? 1 : 0);
+}
+
+Access VirtualGic::private_word_read(VcpuIndex caller, unsigned index, u64 offset) {
+    VcpuGic& g = vcpus_[index];
+    const WordRegister reg = word_register(offset % gicr::frame_size - gicr::sgi_base);
+    Access access;
+    LockGuard guard(g.lock);
+    LrState listed;
+    if (needs_sync(reg)) {
+        if (g.priv.listed != 0 && g.loaded.load(std::memory_order_relaxed)) {
+            access.retry = await_sync(caller, 1u << index, offset | gic::gicd::frame_size << 32, access.kick);
+        }
+        absorb_pulses(g);
+        listed = listed_state(g, 0);
+    }
+    access.value = read_word(g.priv, reg, listed.pending, listed.active);
+    return access;
+}
+
+Access VirtualGic::private_word_write(VcpuIndex caller, unsigned index, u64 offset, u32 value) {
+    VcpuGic& g = vcpus_[index];
+    const WordRegister reg = word_register(offset % gicr::frame_size - gicr::sgi_base);
+    Access access;
+    LockGuard guard(g.lock);
+    LrState listed;
+    if (reg == WordRegister::set_active && (g.priv.listed & value) != 0) {
+        access.retry = await_sync(caller, 1u << index, offset | gic::gicd::frame_size << 32, access.kick);
+        if (access.retry) {
+            return access;
+        }
+        listed = listed_state(g, 0);
+    }
+    if (reg == WordRegister::clear_pending) {
+        absorb_pulses(g); // those sent before this write are cleared by it
+    }
+    const u32 changed = write_word(g.priv, reg, value, listed.active);
+    // The timer's physical side may have to be released even when nothing of it is left in the state.
+    if ((changed & (g.priv.busy() | g.timer.bit())) != 0 && g.post(work_recall) && index != caller.value) {
+        access.kick = 1u << index;
+    }
+    return access;
+}
+
+Access VirtualGic::gicr_read(VcpuIndex caller, u64 offset, unsigned size) {
+    const u64 index = offset / gicr::frame_size;
+    if (index >= config_.vcpus || (size != 1 && size != 4 && size != 8) || offset % size != 0) {
+        return {};
+    }
+    VcpuGic& g = vcpus_[index];
+    const u64 reg = offset % gicr::frame_size;
+    if (reg == gicr::typer && size == 8) {
+        return {gicr_typer(static_cast<unsigned>(index))};
+    }
+    if (size == 4) {
+        switch (reg) {
+        case gicr::ctlr:
+            return {gic::GicrCtlr::RWP::of(recall_outstanding(caller) ? 1 : 0)};
+        case gicr::iidr:
+            return {iidr_value};
+        case gicr::typer:
+            return {gicr_typer(static_cast<unsigned>(index)) & 0xffff'ffff};
+        case gicr::typer + 4:
+            return {gicr_typer(static_cast<unsigned>(index)) >> 32};
+        case gicr::waker:
+            return {g.asleep.load(std::memory_order_relaxed)
+                        ? gic::GicrWaker::ProcessorSleep::mask | gic::GicrWaker::ChildrenAsleep::mask
+                        : 0};
+        case gic::pidr2:
+        case gicr::sgi_base + gic::pidr2:
+            return {gic::Pidr2ArchRev::of(3) | 0xb};
+        case gicr::icfgr0:
+        case gicr::icfgr1: {
+            LockGuard guard(g.lock);
+            return {read_config(g.priv, reg == gicr::icfgr1)};
+        }
+        }
+        // Word registers: one word each, at the start of its 0x80 bytes.
+        if (reg >= gicr::sgi_base + first_word_register && reg < gicr::sgi_base + end_word_register &&
+            reg % 0x80 == 0) {
+            return private_word_read(caller, static_cast<unsigned>(index), offset);
+        }
+    }
+    if ((size == 4 || size == 1) && reg >= gicr::ipriorityr && reg < gicr::ipriorityr + 32) {
+        LockGuard guard(g.lock);
+        return {read_priority(g.priv, static_cast<u32>(reg - gicr::ipriorityr), size)};
+    }
+    return {};
+}
+
+Access VirtualGic::gicr_write(VcpuIndex caller, u64 offset, unsigned size, u64 value) {
+    const u64 index = offset / gicr::frame_size;
+    if (index >= config_.vcpus || (size != 4 && size != 1) || offset % size != 0) {
+        return {};
+    }
+    VcpuGic& g = vcpus_[index];
+    const u64 reg = offset % gicr::frame_size;
+    if (size == 4) {
+        if (reg == gicr::waker) {
+            g.asleep.store(gic::GicrWaker::ProcessorSleep::test(value), std::memory_order_relaxed);
+            return {};
+        }
+        // ICFGR0 and ICFGR1 are read-only here: SGIs are edge by architecture, our PPIs level by
+        // construction, which the architecture allows [IHI0069 §12.11 GICR_ICFGR1].
+        if (reg >= gicr::sgi_base + first_word_register && reg < gicr::sgi_base + end_word_register &&
+            reg % 0x80 == 0) {
+            return private_word_write(caller, static_cast<unsigned>(index), offset, static_cast<u32>(value));
+        }
+    }
+    if (reg >= gicr::ipriorityr && reg < gicr::ipriorityr + 32) {
+        LockGuard guard(g.lock);
+        const u32 changed = write_priority(g.priv, static_cast<u32>(reg - gicr::ipriorityr), size,
+                                           static_cast<u32>(value), priority_mask_);
+        if ((changed & g.priv.busy()) != 0 && g.post(work_refill) && index != caller.value) {
+            return {0, 1u << index};
+        }
+    }
+    return {};
+}
+
+} // namespace atl::vgic

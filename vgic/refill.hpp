@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+// Refill<File>: how list registers cache the interrupt state. A template over the list-register file, so that
+// the same code runs over the real registers (switch_hw.cpp) and over a fake one (host tests). A File has:
+// count(), read(i), write(i, value), empty() [ICH_ELRSR_EL2], hcr(), set_hcr(v), vmcr(), set_vmcr(v),
+// save_active(CpuInterface&), restore_active(const CpuInterface&), has_tdir(), hold(pintid), release(pintid).
+// Locks: fold to apply run under dist_lock and the vCPU's lock. Spec: [IHI0069 §6.3, §12.4 ICH_*].
+//
+// The policy. The most urgent deliverable interrupt always has a list register, so hardware alone decides
+// when the guest takes it. Then come active ones (their EOI then costs no exit), then more pending ones by
+// priority.
+// - Pending ones left over: NPIE tells when the listed ones were all taken. It is only set while one is
+// pending, so
+//   the condition cannot hold on entry: no storm.
+// - Active ones left over: their EOI counts in EOIcount (LRENPIE tells), and must be of the most urgent of
+// them, as
+//   EOIs come in reverse order of acknowledges. With EOImode = 1 the order is free: DIR is trapped instead
+//   (TDIR).
+// - A level input still high: EOI maintenance when the guest deactivates, to sample it again.
+#pragma once
+#include <bit>
+
+#include "vgic/virtual_gic.hpp"
+
+namespace atl::vgic {
+
+/// The best `capacity` candidates in ascending order of key, and how many there were.
+class TopList {
+  public:
+    explicit TopList(unsigned capacity) : capacity_(capacity) {}
+    static constexpr u32 key(u32 rank, u32 priority, u32 intid) {
+        return rank << 31 | priority << 16 | intid;
+    }
+    static constexpr u32 intid(u32 key) { return key & 0xffff; }
+    void add(u32 key) {
+        ++total_;
+        unsigned i = size_;
+        if (size_ == capacity_) {
+            if (size_ == 0 || key > keys_[size_ - 1]) {
+                return;
+            }
+            --i;
+        } else {
+            ++size_;
+        }
+        for (; i > 0 && keys_[i - 1] > key; --i) {
+            keys_[i] = keys_[i - 1];
+        }
+        keys_[i] = key;
+    }
+    unsigned size() const { return size_; }
+    unsigned total() const { return total_; }
+    u32 operator[](unsigned i) const { return keys_[i]; }
+
+  private:
+    u32 keys_[gic::max_list_registers];
+    unsigned capacity_;
+    unsigned size_ = 0;
+    unsigned total_ = 0;
+};
+
+template <class File>
+class Refill {
+    using Lr = gic::IchLr;
+    using Hcr = gic::IchHcr;
+
+  public:
+    Refill(VirtualGic& gic, VcpuIndex vcpu, File& file)
+        : gic_(gic), index_(vcpu), g_(gic.vcpu(vcpu)), file_(file) {}
+
+    VcpuMask load() {
+        g_.loaded.store(true, std::memory_order_release);
+        file_.restore_active(g_.saved);
+        file_.set_vmcr(g_.saved.vmcr);
+        g_.hcr = 0; // forces the write of En
+        return refill(true);
+    }
+
+    VcpuMask save() {
+        LockGuard dist(gic_.dist_lock());
+        LockGuard guard(g_.lock);
+        count_eois();
+        fold();
+        for (u32 slots = g_.used; slots != 0; slots &= slots - 1) {
+            file_.write(static_cast<unsigned>(std::countr_zero(slots)), 0);
+        }
+        g_.used = g_.latched = 0;
+        release_timer();
+        g_.waiting = g_.unlisted_active = false;
+        g_.saved.vmcr = file_.vmcr();
+        file_.save_active(g_.saved);
+        file_.set_hcr(0);
+        g_.hcr = 0;
+        const VcpuMask mask = hand_over();
+        // Release: another CPU that sees it unloaded sees its folded state.
+        g_.loaded.store(false, std::memory_order_release);
+        return mask;
+    }
+
+    VcpuMask flush() {
+        {
+            LockGuard guard(g_.lock);
+            const u64 work = VirtualGic::absorb(g_);
+            if ((work >> 32) == 0 && insert_pulses(static_cast<u32>(work))) {
+                return 0;
+            }
+        }
+        return refill(false);
+    }
+
+    VcpuMask maintenance() {
+        ++g_.stat_maintenance;
+        return refill(false);
+    }
+
+    /// Common case: the timer has had a slot before. It is empty now, for the physical interrupt cannot have
+    /// fired before the guest deactivated it. No lock: the shadow is this pCPU's, `timer_lr` is replaced as a
+    /// whole.
+    void inject_timer() {
+        const u64 value = g_.timer_lr.load(std::memory_order_relaxed);
+        const u8 slot = g_.slot_of[g_.timer.vintid & 31];
+        if (value != 0 && slot != no_slot && (g_.work.load(std::memory_order_relaxed) >> 32) == 0)
+            [[likely]] {
+            g_.timer.held = true;
+            g_.lr[slot].store(value, std::memory_order_relaxed);
+            file_.write(slot, value);
+            return;
+        }
+        inject_timer_slow();
+    }
+
+    VcpuMask dir_write(u32 intid) {
+        if (!gic::IchVmcr::VEOIM::test(file_.vmcr()) || intid >= gic_.intid_count()) {
+            return 0; // with EOImode = 0 a DIR write does nothing
+        }
+        {
+            LockGuard dist(gic_.dist_lock());
+            LockGuard guard(g_.lock);
+            Bank& bank = bank_of(intid);
+            const u32 bit = 1u << (intid % 32);
+            if (intid >= gic::first_spi && (spi_bank(intid).owned[index_.value] & bit) == 0) {
+                return 0; // not active here
+            }
+            bank.active &= ~bit;
+            bank.drop_active |= bank.listed & bit;
+        }
+        return refill(false);
+    }
+
+    /// State back from the list registers, then the best choice into them again.
+    VcpuMask refill(bool loading) {
+        LockGuard dist(gic_.dist_lock());
+        LockGuard guard(g_.lock);
+        ++g_.stat_refills;
+        VirtualGic::absorb(g_);
+        count_eois();
+        fold();
+        if (loading) {
+            adopt_timer();
+        } else {
+            sample_blocked_timer();
+        }
+        select_and_list();
+        settle_timer();
+        // Release: whoever waits for this count sees the folded state.
+        g_.folds.fetch_add(1, std::memory_order_release);
+        return hand_over();
+    }
+
+  private:
+    Bank& bank_of(u32 intid) { return intid < gic::first_spi ? g_.priv : spi_bank(intid); }
+    SpiBank& spi_bank(u32 intid) { return gic_.bank(intid / 32 - 1); }
+    bool is_timer(u32 intid) const { return intid == g_.timer.vintid && g_.timer.vintid != 0; }
+
+    /// EOIs of active interrupts without a list register since the last entry [§12.4 ICH_HCR_EL2.EOIcount].
+    void count_eois() {
+        if (!g_.unlisted_active) {
+            return;
+        }
+        auto eois = static_cast<u32>(Hcr::EOIcount::get(file_.hcr()));
+        g_.hcr = 0; // the count must be cleared: forces a write
+        for (; eois != 0; --eois) {
+            TopList most_urgent(1);
+            for_each_bank([&](Bank& bank, u32 first, u32 mine) {
+                for (u32 bits = bank.active & mine & ~bank.listed; bits != 0; bits &= bits - 1) {
+                    const unsigned i = static_cast<unsigned>(std::countr_zero(bits));
+                    most_urgent.add(TopList::key(0, bank.priority[i], first + i));
+                }
+            });
+            if (most_urgent.size() == 0) {
+                return;
+            }
+            const u32 intid = TopList::intid(most_urgent[0]);
+            bank_of(intid).active &= ~(1u << (intid % 32));
+            disown(intid);
+        }
+    }
+
+    /// Calls f(bank, first INTID, those that may be active on this vCPU) for every bank with anything going
+    /// on.
+    template <class F>
+    void for_each_bank(F f) {
+        f(g_.priv, 0, ~u32{0});
+        for (unsigned b = 0; b < gic_.bank_count(); ++b) {
+            SpiBank& bank = gic_.bank(b);
+            if (bank.busy() != 0) {
+                f(bank, gic::first_spi + 32 * b, bank.owned[index_.value]);
+            }
+        }
+    }
+
+    void disown(u32 intid) {
+        if (intid >= gic::first_spi) {
+            SpiBank& bank = spi_bank(intid);
+            const u32 bit = 1u << (intid % 32);
+            if ((bank.active & bit) == 0 && (bank.listed & bit) == 0) {
+                gic_.set_owner(bank, intid % 32, no_vcpu);
+                returned_[intid / 32 - 1] |= bit;
+            }
+        }
+    }
+
+    /// All slots back into the state. The slots keep their contents until apply() overwrites them.
+    void fold() {
+        for (u32 slots = g_.used; slots != 0; slots &= slots - 1) {
+            const unsigned slot = static_cast<unsigned>(std::countr_zero(slots));
+            fold_slot(slot, file_.read(slot));
+        }
+    }
+
+    void fold_slot(unsigned slot, u64 lr) {
+        const auto intid = static_cast<u32>(Lr::VINTID::get(g_.lr[slot].load(std::memory_order_relaxed)));
+        Bank& bank = bank_of(intid);
+        const u32 bit = 1u << (intid % 32);
+        const bool latched = ((g_.latched >> slot) & 1) != 0;
+        const bool active = Lr::Active::test(lr) && (bank.drop_active & bit) == 0;
+        bank.listed &= ~bit;
+        if (Lr::Pending::test(lr)) {
+            if (latched) {
+                if ((bank.drop_pending & bit) == 0) {
+                    bank.latch.fetch_or(bit, std::memory_order_relaxed);
+                }
+            } else if (is_timer(intid)) {
+                bank.line.fetch_or(bit, std::memory_order_relaxed); // fired, and not yet taken by the guest
+            }
+        }
+        if (active) {
+            bank.active |= bit;
+        }
+        if (is_timer(intid) && (lr & (Lr::Pending::mask | Lr::Active::mask)) == 0) {
+            g_.timer.held = false; // the guest's deactivation was the physical one too
+        }
+        bank.drop_pending &= ~bit;
+        bank.drop_active &= ~bit;
+        if (intid < gic::first_spi) {
+            g_.slot_of[intid] = no_slot;
+        } else {
+            disown(intid);
+        }
+    }
+
+    /// SPIs that left this vCPU and may now be another's (route changed while they were listed).
+    VcpuMask hand_over() {
+        VcpuMask mask = 0;
+        for (unsigned b = 0; b < gic_.bank_count(); ++b) {
+            SpiBank& bank = gic_.bank(b);
+            const u32 others = returned_[b] & ~bank.routed[index_.value] & ~bank.listed & ~bank.active;
+            if ((others & bank.inputs()) != 0) {
+                mask |= gic_.notify(bank, others & bank.inputs(), work_refill, index_);
+            }
+        }
+        return mask;
+    }
+
+    /// SGIs and PPI pulses alone: each into its own slot, or into a free one, if that is all there is to do.
+    /// False: a refill is needed; the pulses are in the latch.
+    bool insert_pulses(u32 pulses) {
+        if (g_.waiting || g_.unlisted_active || (g_.priv.drop_pending | g_.priv.drop_active) != 0 ||
+            (pulses & g_.timer.bit()) != 0) {
+            return false;
+        }
+        const u32 all_slots = (u32{1} << file_.count()) - 1;
+        for (pulses &= g_.priv.forwarded(gic_.groups()); pulses != 0; pulses &= pulses - 1) {
+            const unsigned intid = static_cast<unsigned>(std::countr_zero(pulses));
+            const u32 bit = 1u << intid;
+            unsigned slot = g_.slot_of[intid];
+            u64 state = Lr::Pending::mask;
+            if (slot != no_slot) {
+                const u64 now = file_.read(slot);
+                if (((now & Lr::Pending::mask) != 0) && ((g_.latched >> slot) & 1) == 0) {
+                    return false; // pending by its level: keep the edge apart
+                }
+                state |= now & Lr::Active::mask;
+            } else {
+                if ((g_.priv.active & bit) != 0) {
+                    return false;
+                }
+                if (g_.used == all_slots) {
+                    return false;
+                }
+                slot = static_cast<unsigned>(std::countr_zero(~g_.used));
+            }
+            if ((g_.priv.line.load(std::memory_order_relaxed) & ~g_.priv.edge & bit) != 0) {
+                return false;
+            }
+            g_.priv.latch.fetch_and(~bit, std::memory_order_relaxed);
+            set_slot(slot, intid, lr_base(intid, g_.priv) | state, true);
+            file_.write(slot, g_.lr[slot].load(std::memory_order_relaxed));
+        }
+        return true;
+    }
+
+    u64 lr_base(u32 intid, const Bank& bank) const {
+        const unsigned i = intid % 32;
+        u64 lr = Lr::VINTID::of(intid) | Lr::Priority::of(bank.priority[i]) |
+                 Lr::Group::of((bank.group1 >> i) & 1);
+        if (is_timer(intid)) {
+            lr |= Lr::HW::mask | Lr::PINTID::of(g_.timer.pintid);
+        }
+        return lr;
+    }
+
+    void set_slot(unsigned slot, u32 intid, u64 lr, bool latched) {
+        const u32 bit = u32{1} << slot;
+        g_.used |= bit;
+        g_.latched = latched ? g_.latched | bit : g_.latched & ~bit;
+        g_.lr[slot].store(lr, std::memory_order_relaxed);
+        bank_of(intid).listed |= 1u << (intid % 32);
+        if (intid < gic::first_spi) {
+            g_.slot_of[intid] = static_cast<u8>(slot);
+        }
+    }
+
+    void select_and_list();
+    void list(unsigned slot, u32 intid);
+    void adopt_timer();
+    void settle_timer();
+    void sample_blocked_timer();
+    void release_timer();
+    void inject_timer_slow();
+    bool timer_deliverable() const;
+
+    VirtualGic& gic_;
+    VcpuIndex index_;
+    VcpuGic& g_;
+    File& file_;
+    u32 returned_[max_spi_banks] = {};
+};
+
+} // namespace atl::vgic
+
+#include "vgic/refill_select.hpp"

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// vgic/switch.hpp over the real list registers: Refill<LrFile>, one instance of the code, everything inlined.
+// Locks: as in refill.hpp. Spec: [IHI0069 §6, §12.4].
+#include "vgic/lr_file_hw.hpp"
+#include "vgic/refill.hpp"
+
+namespace atl::vgic {
+
+VcpuMask load(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    return Refill(gic, vcpu, file).load();
+}
+
+VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    return Refill(gic, vcpu, file).save();
+}
+
+VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    return Refill(gic, vcpu, file).flush();
+}
+
+VcpuMask maintenance(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    const VcpuMask mask = Refill(gic, vcpu, file).maintenance();
+    // The new list registers take effect before the caller deactivates the maintenance interrupt, which is
+    // level sensitive and would otherwise be pending once more.
+    asm volatile("isb" ::: "memory");
+    return mask;
+}
+
+void inject_timer(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    Refill(gic, vcpu, file).inject_timer();
+}
+
+VcpuMask dir_write(VirtualGic& gic, VcpuIndex vcpu, LrFile& file, u64 value) {
+    return Refill(gic, vcpu, file).dir_write(static_cast<u32>(value & 0xff'ffff));
+}
+
+} // namespace atl::vgic

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// VirtualGic: one VM's GICv3 (one security state, affinity routing always on, no LPIs): the truth about each
+// interrupt; list registers are a cache of it (vgic/refill.hpp). Pure: compiled for the host too.
+// Does not own: list-register hardware (vgic/switch.hpp), who runs where, how a vCPU is kicked.
+// Locks: SPI state under dist_lock (rank vgic_dist), private state under each vCPU's (rank vgic_vcpu), in
+// this order; set_line, pulse and sgi_write take none, so devices may call them with their own lock held.
+// Spec: [IHI0069].
+//
+// How el2 uses it
+//  - Register accesses return Access: kick these vCPUs (never the caller's own); when `retry`, do not advance
+//  the PC
+//    and re-enter the guest: another vCPU's list registers must be read back first, which its kick does.
+//  - A VcpuMask means: for each vCPU in it, make it runnable if parked, and if it is loaded on another pCPU
+//  send that
+//    pCPU an SGI. The exit alone is enough: every entry tests vcpu(i).needs_flush() and calls flush().
+//  - Parking: save(); if has_pending() go on running it; mark it parked under the scheduler's lock; then,
+//  still under
+//    that lock, needs_flush() true means that something arrived in between: unpark. No wake-up is lost.
+#pragma once
+#include <array>
+
+#include "lib/format.hpp"
+#include "lib/result.hpp"
+#include "vgic/vcpu_gic.hpp"
+
+namespace atl::vgic {
+
+constexpr u32 max_spi_banks = (gic::max_intids - gic::first_spi) / 32;
+constexpr u8 no_vcpu = 0xff;
+
+struct SpiBank : Bank {
+    u32 routed[max_vcpus_per_vm] = {}; // bit i: SPI i of this bank goes to that vCPU next
+    u32 owned[max_vcpus_per_vm] = {};  // bit i: listed or active there
+    std::atomic<u8> target[32] = {};   // vCPU of `routed`, or no_vcpu
+    std::atomic<u8> owner[32] = {};    // vCPU of `owned`, or no_vcpu
+    u64 route[32] = {};                // GICD_IROUTER as written
+};
+
+struct Access {
+    u64 value = 0;
+    VcpuMask kick = 0;
+    bool retry = false;
+};
+
+/// Which SGI register was trapped.
+enum class SgiRegister : u8 { sgi0r, sgi1r, asgi1r };
+
+struct Config {
+    unsigned vcpus = 1;         // 1 .. max_vcpus_per_vm; vCPU i has affinity 0.0.0.i
+    unsigned spis = 64;         // multiple of 32, 32 .. 224
+    unsigned priority_bits = 5; // 4 .. 8: ICH_VTR_EL2.PRIbits + 1, or fewer
+    u8 timer_vintid = 27;       // virtual timer's PPI, 16 .. 31; 0: no hardware-backed interrupt
+    u16 timer_pintid = 27;      // the host's virtual timer PPI
+};
+
+class VirtualGic {
+  public:
+    /// Before any vCPU runs. invalid_argument when a limit is exceeded.
+    Status init(const Config& config);
+    /// Everything to reset values. busy while a vCPU is loaded (save() releases what it holds).
+    Status reset();
+
+    /// MMIO of the distributor frame (64 KiB) and of all redistributors (128 KiB per vCPU, from offset 0).
+    /// Sizes and offsets that the architecture does not define are RAZ/WI.
+    Access gicd_read(VcpuIndex caller, u64 offset, unsigned size);
+    Access gicd_write(VcpuIndex caller, u64 offset, unsigned size, u64 value);
+    Access gicr_read(VcpuIndex caller, u64 offset, unsigned size);
+    Access gicr_write(VcpuIndex caller, u64 offset, unsigned size, u64 value);
+
+    /// Trapped ICC_SGI1R_EL1, ICC_SGI0R_EL1, ICC_ASGI1R_EL1 (HCR_EL2.IMO/FMO = 1).
+    VcpuMask sgi_write(VcpuIndex caller, SgiRegister reg, u64 value);
+    /// An SPI's input. Unknown INTIDs are ignored: they come from our own devices' configuration, checked at
+    /// init.
+    VcpuMask set_line(Intid spi, bool high);
+    VcpuMask pulse(Intid spi);
+    /// A PPI's input (16..31). For the hardware-backed timer only while the vCPU is not loaded: its physical
+    /// line counts otherwise, and the call is ignored.
+    VcpuMask set_ppi(VcpuIndex vcpu, Intid ppi, bool high);
+    VcpuMask pulse_ppi(VcpuIndex vcpu, Intid ppi);
+
+    /// Of a vCPU that is not loaded: would its WFI end? Exact: enables, groups, mask, running priority,
+    /// binary point.
+    bool has_pending(VcpuIndex vcpu);
+
+    /// Text for the monitor: what every interrupt that is not idle is doing.
+    void dump(const TextSink& sink);
+
+    VcpuGic& vcpu(VcpuIndex index) { return vcpus_[index.value]; }
+    unsigned vcpu_count() const { return config_.vcpus; }
+    u32 intid_count() const { return gic::first_spi + config_.spis; }
+
+    // For vgic/refill.hpp and the tests: the caller holds the locks named above.
+    SpinLock& dist_lock() { return dist_lock_; }
+    unsigned bank_count() const { return config_.spis / 32; }
+    SpiBank& bank(unsigned index) { return banks_[index]; }
+    u32 groups() const { return groups_.load(std::memory_order_relaxed); }
+    void set_owner(SpiBank& bank, unsigned i, u8 owner);
+    /// Tells every vCPU to which `bits` of `bank` matter (routed to, listed or active on). Returns those not
+    /// `caller`.
+    VcpuMask notify(SpiBank& bank, u32 bits, u64 work, VcpuIndex caller);
+    /// Moves private pulses from `work` bits into the latch and returns the rest of the bits. Caller: vCPU
+    /// lock.
+    static u64 absorb(VcpuGic& vcpu);
+    /// The same for the pulses alone: the vCPU is left with a refill to do. Caller: vCPU lock.
+    static void absorb_pulses(VcpuGic& vcpu);
+
+  private:
+    struct LrState {
+        u32 pending = 0;
+        u32 active = 0;
+    };
+    LrState listed_state(VcpuGic& vcpu, unsigned word);
+    LrState listed_spi_state(unsigned bank_index);
+    bool await_sync(VcpuIndex caller, VcpuMask owners, u64 tag, VcpuMask& kick);
+    VcpuMask loaded_owners(const SpiBank& bank, u32 bits);
+    VcpuMask notify_all(u64 work, VcpuIndex caller);
+    bool recall_outstanding(VcpuIndex caller);
+    u64 gicd_ctlr(VcpuIndex caller);
+    u64 gicd_typer() const;
+    u64 gicr_typer(unsigned index) const;
+    Access spi_word_read(VcpuIndex caller, u64 offset);
+    Access spi_word_write(VcpuIndex caller, u64 offset, u32 value);
+    Access private_word_read(VcpuIndex caller, unsigned index, u64 offset);
+    Access private_word_write(VcpuIndex caller, unsigned index, u64 offset, u32 value);
+    void set_target(SpiBank& bank, unsigned i, u64 route);
+    u8 resolve_route(u64 route, u32 intid) const;
+    VcpuMask write_route(VcpuIndex caller, u64 offset, unsigned size, u64 value);
+    VcpuMask notify_input(SpiBank& bank, unsigned i);
+    bool would_deliver(const CpuInterface& cpu, u32 priority, bool group1) const;
+
+    Config config_{};
+    u8 priority_mask_ = 0xf8;
+    std::atomic<u32> groups_{0}; // GICD_CTLR.EnableGrp1:EnableGrp0
+    SpinLock dist_lock_{LockRank::vgic_dist};
+    std::array<SpiBank, max_spi_banks> banks_{};
+    std::array<VcpuGic, max_vcpus_per_vm> vcpus_{};
+};
+
+} // namespace atl::vgic
