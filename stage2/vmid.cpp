@@ -11,6 +11,7 @@ Status VmidAllocator::init(unsigned bits, const Flush& flush) {
         return Error::invalid_argument;
     }
     live_ = {};
+    carried_ = {};
     flush_ = flush;
     next_ = 1;
     limit_ = 1U << bits;
@@ -18,24 +19,22 @@ Status VmidAllocator::init(unsigned bits, const Flush& flush) {
     return {};
 }
 
-bool VmidAllocator::in_use(u32 number) const {
-    return std::find(live_.begin(), live_.end(), number) != live_.end();
-}
-
 Result<Vmid> VmidAllocator::allocate() {
     u16* const slot = std::find(live_.begin(), live_.end(), u16{0});
     if (slot == live_.end()) {
         return Error::no_memory;
     }
-    // At most max_vms numbers are skipped, and at most once round: fewer live VMIDs than numbers.
+    // Ends: at most max_vms numbers of a generation are skipped. Flush before reuse: also of the SMMU's
+    // entries.
     for (;;) {
         if (next_ == limit_) {
             flush_.all(flush_.context);
             ++generation_;
+            carried_ = live_;
             next_ = 1;
         }
         const u32 number = next_++;
-        if (!in_use(number)) {
+        if (std::find(carried_.begin(), carried_.end(), number) == carried_.end()) {
             *slot = static_cast<u16>(number);
             return Vmid{*slot};
         }

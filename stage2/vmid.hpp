@@ -34,11 +34,10 @@ class VmidAllocator {
   private:
     static_assert(max_vms < 255, "a VMID per live VM must always be available with 8 bits");
 
-    bool in_use(u32 number) const;
-
-    std::array<u16, max_vms> live_{}; // 0: unused slot
+    std::array<u16, max_vms> live_{};    // 0: unused slot
+    std::array<u16, max_vms> carried_{}; // live when this generation began
     Flush flush_{};
-    u32 next_ = 1; // numbers from here on are clean in this generation
+    u32 next_ = 1; // numbers from here on are clean, but for the carried ones
     u32 limit_ = 0;
     u64 generation_ = 1;
 };
