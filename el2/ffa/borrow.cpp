@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shares, the borrower's side: MEM_RETRIEVE_REQ and MEM_RELINQUISH; and the two ends that are not orderly: revocation
-// by the owner, and the death of either. See share.hpp.
+// Shares, the borrower's side: MEM_RETRIEVE_REQ and MEM_RELINQUISH; and the two ends that are not orderly:
+// revocation by the owner, and the death of either. See share.hpp.
 #include "el2/ffa/share.hpp"
 
 namespace atl::ffa {
 
 namespace {
 
-/// Where in a 2 MiB block the buffer had best start: as its first large run does, so that blocks map onto blocks.
+/// Where in a 2 MiB block the buffer had best start: as its first large run does, so that blocks map onto
+/// blocks.
 u32 best_phase(const RunList& runs) {
     u64 before = 0;
     for (const RunPage* page = runs.first(); page != nullptr; page = page->next) {
@@ -30,17 +31,20 @@ Borrower* find_borrower(Share& share, VmId vm) {
     return nullptr;
 }
 
-/// Retrieve flags that a borrower may set: time slicing, the transaction type, and the alignment hint, which is only a
-/// hint [DEN0140 §1.10.4.2]. Zeroing is for memory that somebody gave away; bit 10 is about whom the request lists.
+/// Retrieve flags that a borrower may set: time slicing, the transaction type, and the alignment hint, which
+/// is only a hint [DEN0140 §1.10.4.2]. Zeroing is for memory that somebody gave away; bit 10 is about whom
+/// the request lists.
 constexpr u32 retrieve_flags = FFA_MEM_FLAG_TIME_SLICE | FFA_MEM_FLAG_TYPE_MASK | 0x3e0 | 0x400;
 
 } // namespace
 
-/// The request must repeat what the owner said [DEN0140 §2.4]: sender, tag and type; it may ask for less access.
-Result<Borrower*> Shares::check_retrieve(VmId caller, const Transaction& t, Share& share, Access& access) const {
+/// The request must repeat what the owner said [DEN0140 §2.4]: sender, tag and type; it may ask for less
+/// access.
+Result<Borrower*> Shares::check_retrieve(VmId caller, const Transaction& t, Share& share,
+                                         Access& access) const {
     const u32 type = t.flags & FFA_MEM_FLAG_TYPE_MASK;
-    if (t.sender != share.owner || t.tag != share.tag || t.composite_offset != 0 || (t.flags & ~retrieve_flags) != 0 ||
-        (type != 0 && type != FFA_MEM_FLAG_TYPE_SHARE)) {
+    if (t.sender != share.owner || t.tag != share.tag || t.composite_offset != 0 ||
+        (t.flags & ~retrieve_flags) != 0 || (type != 0 && type != FFA_MEM_FLAG_TYPE_SHARE)) {
         return Error::invalid_argument;
     }
     if (t.attributes != 0 &&
@@ -75,8 +79,9 @@ Result<Borrower*> Shares::check_retrieve(VmId caller, const Transaction& t, Shar
 }
 
 /// Counts and maps all runs, or nothing.
-Status Shares::attach(const Ports& ports, VmId borrower, const Share& share, const Region& region, Access access) {
-    const Ipa base = tables_.windows[borrower.value].base_of(region);
+Status Shares::attach(const Ports& ports, VmId borrower, const Share& share, const Region& region,
+                      Access access) {
+    const Ipa base = tables_->windows[borrower.value].base_of(region);
     Status status;
     const RunPage* failed = share.runs.first();
     for (; failed != nullptr; failed = failed->next) {
@@ -105,7 +110,7 @@ Status Shares::attach(const Ports& ports, VmId borrower, const Share& share, con
 
 /// Unmapped everywhere first, and only then not counted any more.
 void Shares::detach(const Ports& ports, VmId borrower, const Share& share, const Region& region) {
-    ports.unmap(ports.context, borrower, tables_.windows[borrower.value].base_of(region), region.page_count);
+    ports.unmap(ports.context, borrower, tables_->windows[borrower.value].base_of(region), region.page_count);
     for (const RunPage* page = share.runs.first(); page != nullptr; page = page->next) {
         ports.relinquish(ports.context, borrower, page->span());
     }
@@ -119,7 +124,8 @@ Result<Reply> Shares::retrieve(const Ports& ports, VmId caller, const Call& call
     if (own.page_count == 0) {
         return Error::denied;
     }
-    if ((wide ? call.x[3] : call.w(3)) != 0 || call.w(4) != 0 || call.w(1) != call.w(2) || call.w(1) > own.size()) {
+    if ((wide ? call.x[3] : call.w(3)) != 0 || call.w(4) != 0 || call.w(1) != call.w(2) ||
+        call.w(1) > own.size()) {
         return Error::invalid_argument;
     }
     const bool v1_1 = mailboxes_.speaks_v1_1(caller);
@@ -137,8 +143,9 @@ Result<Reply> Shares::retrieve(const Ports& ports, VmId caller, const Call& call
         return borrower.error();
     }
     ATOLL_TRY(mailboxes_.begin_rx(caller));
-    Window& window = tables_.windows[caller.value];
-    const auto region = window.reserve(share->page_count, best_phase(share->runs), share->handle, share->owner);
+    Window& window = tables_->windows[caller.value];
+    const auto region =
+        window.reserve(share->page_count, best_phase(share->runs), share->handle, share->owner);
     if (!region.ok()) {
         mailboxes_.end_rx(ports, caller, false);
         return region.error();
@@ -147,8 +154,8 @@ Result<Reply> Shares::retrieve(const Ports& ports, VmId caller, const Call& call
     const Status attached = attach(ports, caller, *share, **region, access);
     if (attached.ok()) {
         length = write_response(ports, own.rx,
-                                {share->owner, caller, share->handle, share->tag, access, window.base_of(**region),
-                                 share->page_count},
+                                {share->owner, caller, share->handle, share->tag, access,
+                                 window.base_of(**region), share->page_count},
                                 v1_1);
         if (!length.ok()) {
             detach(ports, caller, *share, **region);
@@ -168,7 +175,7 @@ Result<Reply> Shares::retrieve(const Ports& ports, VmId caller, const Call& call
 
 /// The region leaves the window. What it held is given back, or was taken before.
 void Shares::end_loan(const Ports& ports, VmId borrower, Region& region) {
-    Window& window = tables_.windows[borrower.value];
+    Window& window = tables_->windows[borrower.value];
     Share* const share = region.revoked ? nullptr : find(region.handle);
     if (share == nullptr) {
         ports.unmap(ports.context, borrower, window.base_of(region), region.page_count);
@@ -196,7 +203,7 @@ Result<Reply> Shares::relinquish(const Ports& ports, VmId caller) {
     if (request->endpoint != caller || (request->flags & ~FFA_MEM_FLAG_TIME_SLICE) != 0) {
         return Error::invalid_argument;
     }
-    Region* const region = tables_.windows[caller.value].find(request->handle);
+    Region* const region = tables_->windows[caller.value].find(request->handle);
     if (region == nullptr) {
         return find(request->handle) != nullptr ? Error::denied : Error::invalid_argument;
     }
@@ -209,7 +216,7 @@ void Shares::take_back(const Ports& ports, Share& share) {
     for (u32 i = 0; i < share.borrower_count; ++i) {
         Borrower& borrower = share.borrowers[i];
         if (borrower.retrieved) {
-            Region* const region = tables_.windows[borrower.vm.value].find(share.handle);
+            Region* const region = tables_->windows[borrower.vm.value].find(share.handle);
             detach(ports, borrower.vm, share, *region);
             region->revoked = true;
             borrower.retrieved = false;
@@ -233,13 +240,13 @@ u32 Shares::forget(const Ports& ports, VmId vm, Held held) {
     LockGuard guard(lock_);
     u32 others = 0;
     abort_transfer(ports, vm);
-    Window& window = tables_.windows[vm.value];
+    Window& window = tables_->windows[vm.value];
     while (window.count() != 0) {
         Region& region = window[window.count() - 1];
         others |= 1u << region.owner.value;
         end_loan(ports, vm, region);
     }
-    for (Share& share : tables_.shares) {
+    for (Share& share : tables_->shares) {
         if (share.state != ShareState::shared) {
             continue;
         }
@@ -264,7 +271,7 @@ u32 Shares::forget(const Ports& ports, VmId vm, Held held) {
 
 bool Shares::is_revoked(VmId vm, Ipa ipa) {
     LockGuard guard(lock_);
-    const Region* const region = tables_.windows[vm.value].at(ipa);
+    const Region* const region = tables_->windows[vm.value].at(ipa);
     return region != nullptr && region->revoked;
 }
 

@@ -19,11 +19,11 @@ struct Call {
 };
 
 /// x0..x7 of the answer.
-struct Reply {
-    u64 x[8];
-};
+using Reply = Call;
 
-constexpr Reply success(u32 w2 = 0, u32 w3 = 0) { return {{FFA_SUCCESS, 0, w2, w3, 0, 0, 0, 0}}; }
+constexpr Reply success(u32 w2 = 0, u32 w3 = 0) {
+    return {{FFA_SUCCESS, 0, w2, w3, 0, 0, 0, 0}};
+}
 constexpr Reply success_handle(u64 handle) {
     return success(static_cast<u32>(handle), static_cast<u32>(handle >> 32));
 }

@@ -127,11 +127,19 @@ Result<u32> write_response(const Ports& ports, Ipa rx, const RetrieveResponse& r
     ffa_mem_region head{};
     ffa_mem_region_v10 head_v10{};
     if (v1_1) {
-        head = {response.owner.value, attributes, FFA_MEM_FLAG_TYPE_SHARE, response.handle, response.tag,
-                sizeof(ffa_mem_region_attributes), 1, sizeof(ffa_mem_region), {}};
+        head = {response.owner.value,
+                attributes,
+                FFA_MEM_FLAG_TYPE_SHARE,
+                response.handle,
+                response.tag,
+                sizeof(ffa_mem_region_attributes),
+                1,
+                sizeof(ffa_mem_region),
+                {}};
         head_bytes = std::as_bytes(std::span<const ffa_mem_region, 1>(&head, 1));
     } else {
-        head_v10 = {response.owner.value, attributes, 0, FFA_MEM_FLAG_TYPE_SHARE, response.handle, response.tag, 0, 1};
+        head_v10 = {response.owner.value, attributes,   0, FFA_MEM_FLAG_TYPE_SHARE,
+                    response.handle,      response.tag, 0, 1};
         head_bytes = std::as_bytes(std::span<const ffa_mem_region_v10, 1>(&head_v10, 1));
     }
     ATOLL_TRY(ports.write_guest(ports.context, response.borrower, rx, head_bytes));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory transaction descriptors, both layouts, read from and written to guest memory. No state.
-// Every byte of a descriptor is read once: the parts are disjoint by check, and what was read lives in EL2's copy.
-// [DEN0140 v1.1 §1.10 memory transaction descriptor; v1.0: DEN0077A v1.0 §5.12]
+// Every byte of a descriptor is read once: the parts are disjoint by check, and what was read lives in EL2's
+// copy. [DEN0140 v1.1 §1.10 memory transaction descriptor; v1.0: DEN0077A v1.0 §5.12]
 #pragma once
 #include "el2/ffa/call.hpp"
 #include "el2/ffa/limits.hpp"
@@ -43,8 +43,8 @@ struct Composite {
     u32 range_count;
 };
 
-/// Head and endpoint descriptors, structure only: reserved fields zero, everything inside, nothing overlapping.
-/// Errors: invalid_argument; no_memory (more endpoints than max_borrowers).
+/// Head and endpoint descriptors, structure only: reserved fields zero, everything inside, nothing
+/// overlapping. Errors: invalid_argument; no_memory (more endpoints than max_borrowers).
 Result<Transaction> read_transaction(const GuestBytes& bytes, bool v1_1);
 /// Errors: invalid_argument, also for zero or more than max_buffer_pages pages.
 Result<Composite> read_composite(const GuestBytes& bytes, u32 offset);

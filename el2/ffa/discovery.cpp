@@ -45,8 +45,8 @@ constexpr std::size_t descriptor_size_v1_0 = 8;
 
 } // namespace
 
-/// FFA_VERSION: answers with what EL2 has, and from then on speaks what the caller asked for. A caller of another
-/// major version, or one with registered buffers that would change its mind, is refused.
+/// FFA_VERSION: answers with what EL2 has, and from then on speaks what the caller asked for. A caller of
+/// another major version, or one with registered buffers that would change its mind, is refused.
 Result<Reply> Ffa::version(VmId caller, const Call& call) {
     const u32 wanted = call.w(1);
     const u32 major = wanted >> 16;
@@ -62,8 +62,8 @@ Result<Reply> Ffa::version(VmId caller, const Call& call) {
     return Reply{{FFA_VERSION_1_1, 0, 0, 0, 0, 0, 0, 0}};
 }
 
-/// FFA_FEATURES: of a function, w2 and w3 zero: smallest buffer 4 KiB, no dynamically allocated buffers, a handle is
-/// retrieved once by each borrower. Of the notification pending interrupt, its INTID.
+/// FFA_FEATURES: of a function, w2 and w3 zero: smallest buffer 4 KiB, no dynamically allocated buffers, a
+/// handle is retrieved once by each borrower. Of the notification pending interrupt, its INTID.
 Result<Reply> Ffa::features(const Call& call) {
     const u32 what = call.w(1);
     if (what == FFA_FEATURE_NPI) {
@@ -75,7 +75,8 @@ Result<Reply> Ffa::features(const Call& call) {
     return Error::not_supported;
 }
 
-/// FFA_PARTITION_INFO_GET: the caller and the peers that the manifest lets it see. All of them have the nil UUID.
+/// FFA_PARTITION_INFO_GET: the caller and the peers that the manifest lets it see. All of them have the nil
+/// UUID.
 Result<Reply> Ffa::partition_info(VmId caller, const Call& call) {
     const bool v1_1 = mailboxes_.speaks_v1_1(caller);
     if ((call.w(1) | call.w(2) | call.w(3) | call.w(4)) != 0) {
@@ -107,8 +108,8 @@ Result<Reply> Ffa::partition_info(VmId caller, const Call& call) {
     if (!rx.ok()) {
         return rx.error();
     }
-    const Status written =
-        ports_.write_guest(ports_.context, caller, rx->rx, std::span<const std::byte>(list, u64{count} * size));
+    const Status written = ports_.write_guest(ports_.context, caller, rx->rx,
+                                              std::span<const std::byte>(list, u64{count} * size));
     mailboxes_.end_rx(ports_, caller, written.ok());
     return written.ok() ? Result<Reply>(reply) : Result<Reply>(written.error());
 }

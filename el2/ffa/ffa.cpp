@@ -6,9 +6,9 @@
 
 namespace atl::ffa {
 
-void Ffa::init(const Ports& ports, u64 seed) {
+void Ffa::init(const Ports& ports, Tables& tables, u64 seed) {
     ports_ = ports;
-    shares_.seed(seed);
+    shares_.init(tables, seed);
 }
 
 Status Ffa::add(const Endpoint& endpoint) {
@@ -22,15 +22,36 @@ Status Ffa::add(const Endpoint& endpoint) {
     return mailboxes_.add(endpoint);
 }
 
-Reply Ffa::handle(VmId caller, const Call& call) {
+void Ffa::handle(VmId caller, Call& call) {
     ATOLL_CHECK(mailboxes_.known(caller));
-    if (call.function() == ATOLL_MEM_REVOKE) {
-        const auto status = shares_.revoke(ports_, caller, call.x[1]);
-        const i64 code = status.ok() ? 0 : status_code(status.error());
-        return {{static_cast<u64>(code), 0, 0, 0, 0, 0, 0, 0}};
+    if (!is_ffa(call.function())) {
+        call = vendor_call(caller, call);
+        return;
     }
     const auto reply = dispatch(caller, call);
-    return reply.ok() ? *reply : failure(reply.error());
+    call = reply.ok() ? *reply : failure(reply.error());
+}
+
+/// Calls outside FF-A's range keep x4..x7 and what else they do not answer with [DEN0028E §2.6].
+Reply Ffa::vendor_call(VmId caller, const Call& call) {
+    Reply reply = call;
+    switch (call.function()) {
+    case ATOLL_CALL_UID:
+        reply.x[0] = ATOLL_UID_0;
+        reply.x[1] = ATOLL_UID_1;
+        reply.x[2] = ATOLL_UID_2;
+        reply.x[3] = ATOLL_UID_3;
+        break;
+    case ATOLL_MEM_REVOKE: {
+        const auto status = shares_.revoke(ports_, caller, call.x[1]);
+        reply.x[0] = static_cast<u64>(i64{status.ok() ? 0 : status_code(status.error())});
+        break;
+    }
+    default:
+        reply.x[0] = ~u64{0}; // NOT_SUPPORTED
+        break;
+    }
+    return reply;
 }
 
 Result<Reply> Ffa::dispatch(VmId caller, const Call& call) {
@@ -84,7 +105,8 @@ Result<Reply> Ffa::dispatch(VmId caller, const Call& call) {
     }
 }
 
-/// FFA_RXTX_MAP [DEN0077A §13.4]: x1 TX, x2 RX, w3 pages of each. Both are the caller's own and nobody else's.
+/// FFA_RXTX_MAP [DEN0077A §13.4]: x1 TX, x2 RX, w3 pages of each. Both are the caller's own and nobody
+/// else's.
 Result<Reply> Ffa::rxtx_map(VmId caller, const Call& call) {
     const bool wide = call.function() == FFA_RXTX_MAP64;
     const Buffers wanted{Ipa{wide ? call.x[1] : call.w(1)}, Ipa{wide ? call.x[2] : call.w(2)}, call.w(3)};
@@ -131,7 +153,7 @@ void Ffa::vm_started(VmId vm) {
 /// Buffers first, so that nobody writes into memory that is about to change hands.
 void Ffa::forget(VmId vm, Held held, Notice notice) {
     ATOLL_CHECK(mailboxes_.known(vm));
-    u32 others = mailboxes_.bound_to(vm);
+    u32 others = mailboxes_.doorbell_peers(vm);
     {
         LockGuard guard(shares_.lock());
         mailboxes_.reset(vm, notice == Notice::restarted);
@@ -144,8 +166,12 @@ void Ffa::forget(VmId vm, Held held, Notice notice) {
     }
 }
 
-void Ffa::vm_died(VmId vm, Held held) { forget(vm, held, Notice::died); }
+void Ffa::vm_died(VmId vm, Held held) {
+    forget(vm, held, Notice::died);
+}
 
-void Ffa::vm_reset(VmId vm, Held held) { forget(vm, held, Notice::restarted); }
+void Ffa::vm_reset(VmId vm, Held held) {
+    forget(vm, held, Notice::restarted);
+}
 
 } // namespace atl::ffa

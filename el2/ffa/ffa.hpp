@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// FF-A v1.1 for VMs: the front. Decodes calls, answers discovery itself, hands messages to Mailboxes and memory to
-// Shares, and ends what a VM had when it dies. One object for the system; the caller's VM is the only thing it trusts.
-// Does not own: conduits and registers (the SMCCC dispatcher), page records, mappings, interrupts (ports.hpp).
+// FF-A v1.1 for VMs: the front. Decodes calls, answers discovery itself, hands messages to Mailboxes and
+// memory to Shares, and ends what a VM had when it dies. One object for the system; the caller's VM is the
+// only thing it trusts. Does not own: conduits and registers (the SMCCC dispatcher), page records, mappings,
+// interrupts (ports.hpp).
 //
 // Locks, in this order: Shares' (rank share_ledger), Mailboxes' (rank device). No call waits for another VM.
-// [DEN0077A v1.1], [DEN0140 v1.1]. LEND, DONATE and direct messages are answered NOT_SUPPORTED, as FFA_FEATURES says.
+// [DEN0077A v1.1], [DEN0140 v1.1]. LEND, DONATE and direct messages are answered NOT_SUPPORTED, as
+// FFA_FEATURES says.
 #pragma once
 #include "el2/ffa/mailbox.hpp"
 #include "el2/ffa/share.hpp"
@@ -13,35 +15,40 @@ namespace atl::ffa {
 
 class Ffa {
   public:
-    explicit constexpr Ffa(Tables& tables) : shares_(tables, mailboxes_) {}
+    constexpr Ffa() : shares_(mailboxes_) {}
 
-    /// At boot, on one CPU, before any VM runs. `seed`: random, secret; handle values derive from it.
-    /// Errors: invalid_argument, already_exists; the endpoint that was refused is not known afterwards.
-    void init(const Ports& ports, u64 seed);
+    /// At boot, on one CPU, before any VM runs. `tables`: all zero, used from now on by this object alone.
+    /// `seed`: random and secret; handle values derive from it.
+    void init(const Ports& ports, Tables& tables, u64 seed);
+    /// A VM that may run later. Errors: invalid_argument (id, vCPU count or window), already_exists.
     Status add(const Endpoint& endpoint);
 
-    /// True for function identifiers that `handle` serves: the FF-A range and ATOLL_MEM_REVOKE.
-    static constexpr bool serves(u32 function) {
+    /// True for function identifiers that are answered in the FF-A way; `handle` answers every other one with
+    /// the SMCCC's NOT_SUPPORTED, but for Atoll's own two: ATOLL_CALL_UID and ATOLL_MEM_REVOKE.
+    static constexpr bool is_ffa(u32 function) {
         const u32 number = function & ~FFA_FN64;
-        return (number >= 0x8400'0060 && number <= 0x8400'00ef) || function == ATOLL_MEM_REVOKE;
+        return number >= 0x8400'0060 && number <= 0x8400'00ef;
     }
-    /// Serves one call of `caller`, by HVC or SMC alike. Never fails: mistakes are FFA_ERROR in the answer.
-    Reply handle(VmId caller, const Call& call);
+    /// Serves one call of `caller`, by HVC or SMC alike, and leaves the answer in `call`. Never fails:
+    /// mistakes are FFA_ERROR in the answer.
+    void handle(VmId caller, Call& call);
 
     /// The VM is about to run its first instruction, after boot or after vm_died.
     void vm_started(VmId vm);
-    /// No vCPU of `vm` runs or will run, and its page records and stage-2 table still stand: called before they are
-    /// torn down. What it borrowed is unmapped and given back; what it owned is its own again, except pages that
-    /// others have retrieved when `held` is keep: those leave it (Ports::retain). Peers with sharing or a doorbell in
-    /// either direction get a notice.
+    /// No vCPU of `vm` runs or will run, and its page records and stage-2 table still stand: called before
+    /// they are torn down. What it borrowed is unmapped and given back; what it owned is its own again,
+    /// except pages that others have retrieved when `held` is keep: those leave it (Ports::retain). Peers
+    /// with sharing or a doorbell in either direction get a notice.
     void vm_died(VmId vm, Held held = Held::keep);
     /// The same for a VM that reboots: afterwards it is running, with nothing.
     void vm_reset(VmId vm, Held held = Held::keep);
 
-    /// For the fault handler: `ipa` lies in a borrowed buffer that its owner took back and `vm` did not yet relinquish.
+    /// For the fault handler: `ipa` lies in a borrowed buffer that its owner took back and `vm` did not yet
+    /// relinquish.
     bool is_revoked(VmId vm, Ipa ipa) { return shares_.is_revoked(vm, ipa); }
 
   private:
+    Reply vendor_call(VmId caller, const Call& call);
     Result<Reply> dispatch(VmId caller, const Call& call);
     Result<Reply> version(VmId caller, const Call& call);
     Result<Reply> features(const Call& call);

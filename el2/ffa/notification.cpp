@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mailboxes: notifications, the doorbells between VMs. Global notifications only; each VM has its bitmap from the
-// start. See mailbox.hpp for the lock. [DEN0077A v1.1 §10, §16]
+// Mailboxes: notifications, the doorbells between VMs. Global notifications only; each VM has its bitmap from
+// the start. See mailbox.hpp for the lock. [DEN0077A v1.1 §10, §16]
 #include "el2/ffa/mailbox.hpp"
 
 namespace atl::ffa {
@@ -79,7 +79,8 @@ Result<Reply> Mailboxes::unbind(VmId caller, const Call& call) {
 Result<Reply> Mailboxes::set(const Ports& ports, VmId caller, const Call& call) {
     const Route r = route(call);
     const u64 bits = call.pair(3);
-    if (r.sender != caller || !known(r.receiver) || (call.w(2) & ~delay_schedule_receiver) != 0 || bits == 0) {
+    if (r.sender != caller || !known(r.receiver) || (call.w(2) & ~delay_schedule_receiver) != 0 ||
+        bits == 0) {
         return Error::invalid_argument; // the per-vCPU flag (bit 0) and a vCPU id are among what is refused
     }
     {
@@ -98,13 +99,15 @@ Result<Reply> Mailboxes::set(const Ports& ports, VmId caller, const Call& call) 
     return success();
 }
 
-/// FFA_NOTIFICATION_GET [DEN0077A §16.6]: w2/w3 from SPs, w4/w5 from VMs, w6 from the SPM, w7 from the hypervisor.
+/// FFA_NOTIFICATION_GET [DEN0077A §16.6]: w2/w3 from SPs, w4/w5 from VMs, w6 from the SPM, w7 from the
+/// hypervisor.
 Result<Reply> Mailboxes::get(VmId caller, const Call& call) {
     const u32 vcpu = call.w(1) >> 16;
     const u32 flags = call.w(2);
     const u32 all = FFA_NOTIFICATION_FROM_SP | FFA_NOTIFICATION_FROM_VM | FFA_NOTIFICATION_FROM_SPM |
                     FFA_NOTIFICATION_FROM_HYPERVISOR;
-    if ((call.w(1) & 0xffff) != caller.value || vcpu >= vcpu_count(caller) || flags == 0 || (flags & ~all) != 0) {
+    if ((call.w(1) & 0xffff) != caller.value || vcpu >= vcpu_count(caller) || flags == 0 ||
+        (flags & ~all) != 0) {
         return Error::invalid_argument;
     }
     Reply reply = success();
@@ -122,8 +125,9 @@ Result<Reply> Mailboxes::get(VmId caller, const Call& call) {
     return reply;
 }
 
-/// FFA_NOTIFICATION_INFO_GET [DEN0077A §16.7]: a VM schedules nobody but itself, so the list is itself or empty.
-/// w2: bit 0 more to come, bits 11:7 number of lists, from bit 12 the vCPU count of each; from w3 on the ids.
+/// FFA_NOTIFICATION_INFO_GET [DEN0077A §16.7]: a VM schedules nobody but itself, so the list is itself or
+/// empty. w2: bit 0 more to come, bits 11:7 number of lists, from bit 12 the vCPU count of each; from w3 on
+/// the ids.
 Result<Reply> Mailboxes::info(VmId caller, bool wide) {
     LockGuard guard(lock_);
     Box& b = box(caller);
@@ -136,13 +140,13 @@ Result<Reply> Mailboxes::info(VmId caller, bool wide) {
     return reply;
 }
 
-u32 Mailboxes::bound_to(VmId vm) {
+u32 Mailboxes::doorbell_peers(VmId vm) {
     LockGuard guard(lock_);
-    u32 receivers = 0;
+    u32 peers = 0;
     for (u32 i = 1; i <= max_vms; ++i) {
-        receivers |= boxes_[i].bound[vm.value] != 0 ? 1u << i : 0;
+        peers |= (boxes_[i].bound[vm.value] | box(vm).bound[i]) != 0 ? 1u << i : 0;
     }
-    return receivers;
+    return peers;
 }
 
 } // namespace atl::ffa

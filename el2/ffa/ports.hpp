@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What FF-A needs from the rest of EL2, as functions with a context: guest memory, page records, stage 2, storage,
-// the notification interrupt. The target binds them to the page ledger, the address spaces and the vGIC; host tests
-// bind fakes. FF-A calls them with its share_ledger lock held unless said otherwise, so they may take any later rank.
+// What FF-A needs from the rest of EL2, as functions with a context: guest memory, page records, stage 2,
+// storage, the notification interrupt. The target binds them to the page ledger, the address spaces and the
+// vGIC; host tests bind fakes. FF-A calls them with its share_ledger lock held unless said otherwise, so they
+// may take any later rank.
 #pragma once
 #include <cstddef>
 #include <span>
@@ -19,21 +20,23 @@ struct PaRun {
 
 enum class Access : u8 { read_only, read_write };
 
-/// None may be null. Where the return type is void the operation cannot fail: its conditions were established by an
-/// earlier call under the same lock, and a violation is EL2's own bug.
+/// None may be null. Where the return type is void the operation cannot fail: its conditions were established
+/// by an earlier call under the same lock, and a violation is EL2's own bug.
 struct Ports {
     void* context;
 
-    /// Copies guest memory. The whole range must be RAM that `vm` owns (shared with others or not), else an error and
-    /// nothing is promised about the bytes. Called with and without the share_ledger lock, never under another.
+    /// Copies guest memory. The whole range must be RAM that `vm` owns (shared with others or not), else an
+    /// error and nothing is promised about the bytes. Called with and without the share_ledger lock, never
+    /// under another.
     Status (*read_guest)(void* context, VmId vm, Ipa ipa, std::span<std::byte> bytes);
     Status (*write_guest)(void* context, VmId vm, Ipa ipa, std::span<const std::byte> bytes);
 
     /// Ok when every page of the range is RAM that `vm` owns exclusively (state owned, not shared).
     Status (*check_owned)(void* context, VmId vm, Ipa ipa, u64 page_count);
-    /// owned -> shared: translates `ipa` and claims the longest physically contiguous run of exclusively owned pages
-    /// from there, at most max_pages. An error (denied, invalid_argument) when the first page cannot be claimed. The
-    /// owner's mapping is left alone. A page that is claimed already is refused: that is how duplicates are found.
+    /// owned -> shared: translates `ipa` and claims the longest physically contiguous run of exclusively
+    /// owned pages from there, at most max_pages. An error (denied, invalid_argument) when the first page
+    /// cannot be claimed. The owner's mapping is left alone. A page that is claimed already is refused: that
+    /// is how duplicates are found.
     Result<PaRun> (*claim)(void* context, VmId owner, Ipa ipa, u64 max_pages);
     /// shared -> owned. No borrower has them mapped or counted any more.
     void (*release)(void* context, VmId owner, std::span<const PaRun> runs);
@@ -41,24 +44,27 @@ struct Ports {
     Status (*retrieve)(void* context, VmId borrower, std::span<const PaRun> runs);
     /// Mapping count of each page - 1; the pages are unmapped and every TLB knows.
     void (*relinquish)(void* context, VmId borrower, std::span<const PaRun> runs);
-    /// shared -> retained: the owner died while borrowers have the pages mapped. They are no longer part of its RAM.
+    /// shared -> retained: the owner died while borrowers have the pages mapped. They are no longer part of
+    /// its RAM.
     void (*retain)(void* context, VmId owner, std::span<const PaRun> runs);
     /// retained -> free: the last borrower is gone. Scrubs and returns the pages to the pool.
     void (*free_retained)(void* context, std::span<const PaRun> runs);
 
-    /// Maps the runs one after the other from `ipa`, normal write-back, never executable, for CPU and DMA. The range
-    /// is unmapped before. After an error any part of this call's range may be mapped: unmap follows.
+    /// Maps the runs one after the other from `ipa`, normal write-back, never executable, for CPU and DMA.
+    /// The range is unmapped before. After an error any part of this call's range may be mapped: unmap
+    /// follows.
     Status (*map)(void* context, VmId borrower, Ipa ipa, std::span<const PaRun> runs, Access access);
-    /// Unmaps whatever is mapped in the range; holes are fine, as is a scratch page that stands in for revoked memory.
-    /// Returns when CPU TLBs and SMMU have completed. The range is a whole buffer, so no block is ever split.
+    /// Unmaps whatever is mapped in the range; holes are fine, as is a scratch page that stands in for
+    /// revoked memory. Returns when CPU TLBs and SMMU have completed. The range is a whole buffer, so no
+    /// block is ever split.
     void (*unmap)(void* context, VmId borrower, Ipa ipa, u64 page_count);
 
     /// One page of EL2's own memory, 4 KiB aligned, content undefined; nullptr when the pool is empty.
     std::byte* (*alloc_page)(void* context);
     void (*free_page)(void* context, std::byte* page);
 
-    /// Makes the edge interrupt notification_intid of `vm` pending and wakes who takes it. Called with or without
-    /// the share_ledger lock.
+    /// Makes the edge interrupt notification_intid of `vm` pending and wakes who takes it. Called with or
+    /// without the share_ledger lock.
     void (*raise_notification)(void* context, VmId vm);
 };
 

@@ -23,7 +23,8 @@ Status RunList::append(const Ports& ports, PaRun run, u32& quota) {
             return Error::no_memory;
         }
         --quota;
-        auto* const page = ::new (static_cast<void*>(bytes)) RunPage; // runs are written before they are counted
+        auto* const page =
+            ::new (static_cast<void*>(bytes)) RunPage; // runs are written before they are counted
         page->next = nullptr;
         page->count = 0;
         (last_ == nullptr ? first_ : last_->next) = page;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The physical pages of one handle: a chain of pool pages, each full of runs. Owns those pool pages, not the memory
-// that the runs describe. Protected by the share_ledger lock.
+// The physical pages of one handle: a chain of pool pages, each full of runs. Owns those pool pages, not the
+// memory that the runs describe. Protected by the share_ledger lock.
 #pragma once
 #include "el2/ffa/ports.hpp"
 
@@ -19,8 +19,8 @@ static_assert(sizeof(RunPage) == page_size);
 
 class RunList {
   public:
-    /// Adds a run behind the last, merged with it when they touch. `quota` is what the owner may still allocate, in
-    /// pages; it goes down. Errors: no_memory (quota or pool), nothing changed.
+    /// Adds a run behind the last, merged with it when they touch. `quota` is what the owner may still
+    /// allocate, in pages; it goes down. Errors: no_memory (quota or pool), nothing changed.
     Status append(const Ports& ports, PaRun run, u32& quota);
     /// Frees the pool pages and gives them back to `quota`.
     void clear(const Ports& ports, u32& quota);

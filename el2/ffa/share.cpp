@@ -10,7 +10,8 @@ namespace atl::ffa {
 
 namespace {
 
-/// Bit 63 says that the hypervisor allocated the handle [DEN0140 §1.8]; bits 9:0 are the slot, the rest is random.
+/// Bit 63 says that the hypervisor allocated the handle [DEN0140 §1.8]; bits 9:0 are the slot, the rest is
+/// random.
 constexpr u64 handle_by_hypervisor = u64{1} << 63;
 constexpr u64 slot_mask = max_handles - 1;
 static_assert((max_handles & slot_mask) == 0);
@@ -25,18 +26,18 @@ constexpr u32 range_size = sizeof(ffa_mem_region_addr_range);
 } // namespace
 
 Status Shares::add(const Endpoint& endpoint) {
-    ATOLL_TRY(tables_.windows[endpoint.id.value].init(endpoint.window));
-    tables_.storage_quota[endpoint.id.value] = max_storage_pages_per_vm;
+    ATOLL_TRY(tables_->windows[endpoint.id.value].init(endpoint.window));
+    tables_->storage_quota[endpoint.id.value] = max_storage_pages_per_vm;
     return {};
 }
 
 Share* Shares::find(u64 handle) {
-    Share& share = tables_.shares[handle & slot_mask];
+    Share& share = tables_->shares[handle & slot_mask];
     return share.state != ShareState::free && share.handle == handle ? &share : nullptr;
 }
 
 Share* Shares::find_free(VmId owner) {
-    Share* const first = &tables_.shares[(owner.value - 1u) * max_handles_per_vm];
+    Share* const first = &tables_->shares[(owner.value - 1u) * max_handles_per_vm];
     for (Share* share = first; share != first + max_handles_per_vm; ++share) {
         if (share->state == ShareState::free) {
             return share;
@@ -45,12 +46,13 @@ Share* Shares::find_free(VmId owner) {
     return nullptr;
 }
 
-/// A value that was not used for this slot the last time and that nobody can guess (splitmix64 over a secret seed).
+/// A value that was not used for this slot the last time and that nobody can guess (splitmix64 over a secret
+/// seed).
 u64 Shares::new_handle(const Share& share) {
-    const auto slot = static_cast<u64>(&share - tables_.shares);
+    const auto slot = static_cast<u64>(&share - tables_->shares);
     u64 handle = 0;
     do {
-        u64 z = tables_.handle_state += 0x9e37'79b9'7f4a'7c15;
+        u64 z = tables_->handle_state += 0x9e37'79b9'7f4a'7c15;
         z = (z ^ (z >> 30)) * 0xbf58'476d'1ce4'e5b9;
         z = (z ^ (z >> 27)) * 0x94d0'49bb'1331'11eb;
         z ^= z >> 31;
@@ -84,7 +86,8 @@ Status Shares::check_share(VmId caller, const Transaction& t) const {
     return {};
 }
 
-/// FFA_MEM_SHARE [DEN0140 §2.1]: w1 total length, w2 length of this fragment, w3/w4 zero: the TX buffer is used.
+/// FFA_MEM_SHARE [DEN0140 §2.1]: w1 total length, w2 length of this fragment, w3/w4 zero: the TX buffer is
+/// used.
 Result<Reply> Shares::share(const Ports& ports, VmId caller, const Call& call) {
     LockGuard guard(lock_);
     const Buffers own = mailboxes_.buffers(caller);
@@ -96,13 +99,14 @@ Result<Reply> Shares::share(const Ports& ports, VmId caller, const Call& call) {
     if (buffer != 0 || call.w(4) != 0 || call.w(2) > call.w(1) || call.w(2) > own.size()) {
         return Error::invalid_argument;
     }
-    if (tables_.receiving[caller.value] != nullptr) {
+    if (tables_->receiving[caller.value] != nullptr) {
         return Error::busy;
     }
     return begin_share(ports, caller, GuestBytes{ports, caller, own.tx, call.w(2)}, call.w(1));
 }
 
-Result<Reply> Shares::begin_share(const Ports& ports, VmId caller, const GuestBytes& bytes, u32 total_length) {
+Result<Reply> Shares::begin_share(const Ports& ports, VmId caller, const GuestBytes& bytes,
+                                  u32 total_length) {
     const auto t = read_transaction(bytes, mailboxes_.speaks_v1_1(caller));
     if (!t.ok()) {
         return t.error();
@@ -140,7 +144,8 @@ Result<Reply> Shares::begin_share(const Ports& ports, VmId caller, const GuestBy
     return transfer_reply(*share);
 }
 
-/// Claims every constituent from `offset` to the end of the fragment. Constituents are never split between fragments.
+/// Claims every constituent from `offset` to the end of the fragment. Constituents are never split between
+/// fragments.
 Status Shares::claim_ranges(const Ports& ports, Share& share, const GuestBytes& bytes, u64 offset) {
     if ((bytes.size - offset) % range_size != 0) {
         return Error::invalid_argument;
@@ -166,7 +171,8 @@ Status Shares::claim_range(const Ports& ports, Share& share, const Buffers& own,
                            const ffa_mem_region_addr_range& range) {
     const u64 size = u64{range.pg_cnt} * page_size;
     if (range.reserved != 0 || range.pg_cnt == 0 || range.pg_cnt > share.pages_left ||
-        (range.address & (page_size - 1)) != 0 || range.address >= ipa_limit || size > ipa_limit - range.address) {
+        (range.address & (page_size - 1)) != 0 || range.address >= ipa_limit ||
+        size > ipa_limit - range.address) {
         return Error::invalid_argument;
     }
     Ipa ipa{range.address};
@@ -180,7 +186,7 @@ Status Shares::claim_range(const Ports& ports, Share& share, const Buffers& own,
             return run.error();
         }
         ATOLL_CHECK(run->page_count != 0 && run->page_count <= left);
-        const auto added = share.runs.append(ports, *run, tables_.storage_quota[share.owner.value]);
+        const auto added = share.runs.append(ports, *run, tables_->storage_quota[share.owner.value]);
         if (!added.ok()) {
             ports.release(ports.context, share.owner, std::span<const PaRun>(&*run, 1));
             return added.error();
@@ -193,22 +199,22 @@ Status Shares::claim_range(const Ports& ports, Share& share, const Buffers& own,
 
 /// SUCCESS with the handle, or MEM_FRAG_RX that asks for the rest [DEN0140 §2.9].
 Result<Reply> Shares::transfer_reply(Share& share) {
-    Share*& unfinished = tables_.receiving[share.owner.value];
+    Share*& unfinished = tables_->receiving[share.owner.value];
     if (share.received_length == share.total_length) {
         share.state = ShareState::shared;
         unfinished = nullptr;
         return success_handle(share.handle);
     }
     unfinished = &share;
-    return Reply{{FFA_MEM_FRAG_RX, static_cast<u32>(share.handle), share.handle >> 32, share.received_length, 0, 0, 0,
-                  0}};
+    return Reply{{FFA_MEM_FRAG_RX, static_cast<u32>(share.handle), share.handle >> 32, share.received_length,
+                  0, 0, 0, 0}};
 }
 
-/// FFA_MEM_FRAG_TX [DEN0140 §2.10]: w1/w2 handle, w3 length of the fragment in the TX buffer, w4 zero from a VM. A bad
-/// fragment ends the transfer; a call that does not belong to the transfer leaves it alone.
+/// FFA_MEM_FRAG_TX [DEN0140 §2.10]: w1/w2 handle, w3 length of the fragment in the TX buffer, w4 zero from a
+/// VM. A bad fragment ends the transfer; a call that does not belong to the transfer leaves it alone.
 Result<Reply> Shares::fragment(const Ports& ports, VmId caller, const Call& call) {
     LockGuard guard(lock_);
-    Share* const share = tables_.receiving[caller.value];
+    Share* const share = tables_->receiving[caller.value];
     const u32 sender = call.w(4) >> 16;
     if (share == nullptr || share->handle != call.pair(1) || (sender != 0 && sender != caller.value) ||
         (call.w(4) & 0xffff) != 0) {
@@ -229,13 +235,14 @@ Result<Reply> Shares::fragment(const Ports& ports, VmId caller, const Call& call
 }
 
 void Shares::abort_transfer(const Ports& ports, VmId vm) {
-    if (Share* const share = tables_.receiving[vm.value]; share != nullptr) {
-        tables_.receiving[vm.value] = nullptr;
+    if (Share* const share = tables_->receiving[vm.value]; share != nullptr) {
+        tables_->receiving[vm.value] = nullptr;
         destroy(ports, *share);
     }
 }
 
-/// Shared pages are the owner's alone again; those of an orphan go back to the pool. Nobody has them retrieved.
+/// Shared pages are the owner's alone again; those of an orphan go back to the pool. Nobody has them
+/// retrieved.
 void Shares::destroy(const Ports& ports, Share& share) {
     for (const RunPage* page = share.runs.first(); page != nullptr; page = page->next) {
         if (share.state == ShareState::orphan) {
@@ -244,7 +251,7 @@ void Shares::destroy(const Ports& ports, Share& share) {
             ports.release(ports.context, share.owner, page->span());
         }
     }
-    share.runs.clear(ports, tables_.storage_quota[share.owner.value]);
+    share.runs.clear(ports, tables_->storage_quota[share.owner.value]);
     share.state = ShareState::free; // the handle value stays, so that the next one differs
 }
 

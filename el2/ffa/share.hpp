@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory that VMs share: handles, who borrows what, where it appears in each borrower's window. Owns the handle
-// table, the run lists and the windows; page records and mappings are behind the ports.
+// Memory that VMs share: handles, who borrows what, where it appears in each borrower's window. Owns the
+// handle table, the run lists and the windows; page records and mappings are behind the ports.
 //
-// Lock: lock(), rank share_ledger. Every public function but the constructor takes it unless it says "locked".
-// A handle's life:
+// Lock: lock(), rank share_ledger. Every public function but the constructor takes it unless it says
+// "locked". A handle's life:
 //   free       -> receiving   MEM_SHARE whose descriptor continues in fragments
 //   free       -> shared      MEM_SHARE, complete
 //   receiving  -> shared      the last fragment
 //   receiving  -> free        a bad fragment, MEM_RECLAIM by the owner, RXTX_UNMAP, the owner dies
-//   shared     -> free        MEM_RECLAIM (nobody has it retrieved), ATOLL_MEM_REVOKE, the owner dies, unretrieved
-//   shared     -> orphan      the owner dies while a borrower has it
-//   orphan     -> free        the last borrower relinquishes or dies; the pages go back to the pool
-// Pages are claimed as the descriptor is read, constituent by constituent, and released again when any is refused,
-// so a transaction is all or nothing and a page that is named twice is found by its own record.
+//   shared     -> free        MEM_RECLAIM (nobody has it retrieved), ATOLL_MEM_REVOKE, the owner dies,
+//   unretrieved shared     -> orphan      the owner dies while a borrower has it orphan     -> free the last
+//   borrower relinquishes or dies; the pages go back to the pool
+// Pages are claimed as the descriptor is read, constituent by constituent, and released again when any is
+// refused, so a transaction is all or nothing and a page that is named twice is found by its own record.
 // [DEN0140 v1.1 memory management protocol]
 #pragma once
 #include "el2/ffa/descriptor.hpp"
@@ -54,7 +54,7 @@ struct Share {
     }
 };
 
-/// The big tables: all zero at the start, so that they live in .bss beside a constinit Ffa.
+/// The big tables: all zero at the start, so that they live in .bss and not in the image.
 struct Tables {
     Share shares[max_handles]{};
     Window windows[max_vms + 1]{};
@@ -71,13 +71,16 @@ enum class Held : u8 {
 
 class Shares {
   public:
-    constexpr Shares(Tables& tables, Mailboxes& mailboxes)
-        : lock_(LockRank::share_ledger), tables_(tables), mailboxes_(mailboxes) {}
+    explicit constexpr Shares(Mailboxes& mailboxes) : lock_(LockRank::share_ledger), mailboxes_(mailboxes) {}
 
     SpinLock& lock() { return lock_; }
+    /// First of all. `tables` is all zero; `seed` is secret.
+    void init(Tables& tables, u64 seed) {
+        tables_ = &tables;
+        tables.handle_state = seed;
+    }
     /// Once for each VM, before any call. Errors: invalid_argument (window).
     Status add(const Endpoint& endpoint);
-    void seed(u64 value) { tables_.handle_state = value; }
 
     Result<Reply> share(const Ports& ports, VmId caller, const Call& call);
     Result<Reply> fragment(const Ports& ports, VmId caller, const Call& call);
@@ -101,7 +104,8 @@ class Shares {
     Status check_share(VmId caller, const Transaction& t) const;
     Result<Reply> begin_share(const Ports& ports, VmId caller, const GuestBytes& bytes, u32 total_length);
     Status claim_ranges(const Ports& ports, Share& share, const GuestBytes& bytes, u64 offset);
-    Status claim_range(const Ports& ports, Share& share, const Buffers& own, const ffa_mem_region_addr_range& range);
+    Status claim_range(const Ports& ports, Share& share, const Buffers& own,
+                       const ffa_mem_region_addr_range& range);
     Result<Reply> transfer_reply(Share& share);
     void destroy(const Ports& ports, Share& share);
 
@@ -113,7 +117,7 @@ class Shares {
     void take_back(const Ports& ports, Share& share);
 
     SpinLock lock_;
-    Tables& tables_;
+    Tables* tables_ = nullptr;
     Mailboxes& mailboxes_;
 };
 

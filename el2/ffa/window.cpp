@@ -5,8 +5,9 @@
 namespace atl::ffa {
 
 Status Window::init(Range<Ipa> range) {
-    if (!range.base.is_aligned(page_size) || (range.size & (page_size - 1)) != 0 || range.base.value > ipa_limit ||
-        range.size > ipa_limit - range.base.value || range.size / page_size > 0xffff'ffff) {
+    if (!range.base.is_aligned(page_size) || (range.size & (page_size - 1)) != 0 ||
+        range.base.value > ipa_limit || range.size > ipa_limit - range.base.value ||
+        range.size / page_size > 0xffff'ffff) {
         return Error::invalid_argument;
     }
     range_ = range;

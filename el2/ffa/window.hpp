@@ -23,9 +23,9 @@ class Window {
 
     /// Errors: invalid_argument (not page aligned, wraps, above ipa_limit). An empty window lends nothing.
     Status init(Range<Ipa> range);
-    /// Takes a free range, first fit. When `page_count` is at least a 2 MiB block, a place whose page number is `phase`
-    /// modulo a block is preferred, so that the buffer's blocks can be mapped as blocks. Errors: no_memory, busy never.
-    /// The pointer is valid until the next reserve or remove.
+    /// Takes a free range, first fit. When `page_count` is at least a 2 MiB block, a place whose page number
+    /// is `phase` modulo a block is preferred, so that the buffer's blocks can be mapped as blocks. Errors:
+    /// no_memory, busy never. The pointer is valid until the next reserve or remove.
     Result<Region*> reserve(u32 page_count, u32 phase, u64 handle, VmId owner);
     void remove(const Region* region);
 

@@ -78,7 +78,11 @@
 /* Atoll's own calls, in the vendor-specific hypervisor service range [DEN0028 §6]: HVC only, SMC64.
  * ATOLL_MEM_REVOKE(x1 = handle): the owner takes a shared handle back although borrowers still hold it. Their
  * windows are unmapped at once; what they still touch faults in them alone. x0 = 0 or an FF-A error code. */
-#define ATOLL_CALL_UID 0x8600FF01u
+#define ATOLL_CALL_UID 0x8600FF01u /* the general UID query: w0..w3 = b62acdcd-29b6-4f02-a2c5-6d9f15a3c01e */
+#define ATOLL_UID_0 0xcdcd2ab6u
+#define ATOLL_UID_1 0x024fb629u
+#define ATOLL_UID_2 0x9f6dc5a2u
+#define ATOLL_UID_3 0x1ec0a315u
 #define ATOLL_MEM_REVOKE 0xC6000010u
 
 /* Memory transaction descriptor [DEN0140 v1.1 table 5.1 "Memory transaction descriptor"]. */
