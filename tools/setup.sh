@@ -43,7 +43,9 @@ read_distribution() {
     fi
 }
 
-qemu_version() { qemu-system-aarch64 --version 2>/dev/null | sed -n '1s/.*version \([0-9][0-9.]*\).*/\1/p'; }
+qemu_version() { # nothing if there is none
+    { qemu-system-aarch64 --version 2>/dev/null || true; } | sed -n '1s/.*version \([0-9][0-9.]*\).*/\1/p'
+}
 
 # Prints the package for each tool that is absent. Real checks, no stamps: a removed package is noticed.
 missing_packages() {
@@ -340,20 +342,20 @@ prove_module() { # SERIES FOLDER
     say "kernel $1: its headers build a module"
 }
 
-present() { # FOLDER FILE...: made by this recipe, and each file is there
+present() { # FOLDER FILE...: made by this recipe (or, off Debian, by somebody), and each file is there
     local folder=$1 file
     shift
-    [ "$(cat "$folder/stamp" 2>/dev/null)" = $recipe ] || return 1
+    [ $distro = other ] || [ "$(cat "$folder/stamp" 2>/dev/null)" = $recipe ] || return 1
     for file; do [ -s "$folder/$file" ] || return 1; done
 }
 
 # Prints the name of each absent part of .deps.
 missing_parts() {
     local s
-    present "$deps/libfdt" stamp libfdt.a include/libfdt.h || echo libfdt
+    present "$deps/libfdt" libfdt.a include/libfdt.h || echo libfdt
     [ -x "$deps/busybox" ] || echo busybox
     for s in "${series[@]}"; do
-        present "$deps/kernels/$s" stamp abi Image modules/modules.dep build/Makefile || echo "kernel $s"
+        present "$deps/kernels/$s" abi Image modules/modules.dep build/Makefile || echo "kernel $s"
     done
     if [ ${#series[@]} -eq 0 ]; then # not Debian: any kernel that somebody put there will do
         [ -s "$deps/kernels/default/Image" ] || echo "kernel"
