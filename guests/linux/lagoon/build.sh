@@ -15,3 +15,4 @@ for f in "$src"/*.c "$src"/*.h "$src"/Kbuild; do
 done
 make -s -C "$kdir" M="$out" ARCH=arm64 CROSS_COMPILE="${CROSS_COMPILE:-aarch64-linux-gnu-}" \
     ATOLL_ROOT="$root" CONFIG_DEBUG_INFO_BTF_MODULES= modules
+"${CROSS_COMPILE:-aarch64-linux-gnu-}strip" --strip-debug "$out/lagoon.ko"

@@ -11,11 +11,6 @@
 
 #include "lagoon.h"
 
-/* Flags of FFA_NOTIFICATION_GET: bitmaps of VMs, and the hypervisor's framework bitmap [DEN0077A §16.6]. */
-#define GET_VM_BITMAP (1u << 1)
-#define GET_HYP_BITMAP (1u << 3)
-#define HYP_RX_FULL (1u << 0) /* w7: RX buffer full */
-
 static int ffa_errno(s32 code)
 {
 	switch (code) {
@@ -106,15 +101,16 @@ void lagoon_ffa_poll_locked(struct lagoon_ffa *ffa)
 
 	lockdep_assert_held(&ffa->lock);
 	for (round = 0; round < LAGOON_MAX_QUEUED; round++) {
+		/* [DEN0077A §16.6] w4, w5: from VMs; w7: the hypervisor's own. */
 		struct arm_smccc_1_2_regs r = {
 			.a0 = FFA_NOTIFICATION_GET,
 			.a1 = ffa->id,
-			.a2 = GET_VM_BITMAP | GET_HYP_BITMAP,
+			.a2 = FFA_NOTIFICATION_FROM_VM | FFA_NOTIFICATION_FROM_HYPERVISOR,
 		};
 
 		if (!lagoon_ffa_call(ffa, &r)) {
 			ffa->bits |= lower_32_bits(r.a4) | (u64)lower_32_bits(r.a5) << 32;
-			ffa->rx_full |= (r.a7 & HYP_RX_FULL) != 0;
+			ffa->rx_full |= (r.a7 & FFA_NOTIFICATION_RX_FULL) != 0;
 		}
 		if (!ffa->rx_full || ffa->queued >= LAGOON_MAX_QUEUED)
 			break;

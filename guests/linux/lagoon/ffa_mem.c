@@ -11,7 +11,6 @@
 #include "lagoon.h"
 
 #define ATTRIBUTES (FFA_MEM_NORMAL | FFA_MEM_WRITE_BACK | FFA_MEM_SHAREABILITY_INNER)
-#define TYPE_SHARE (1u << 3) /* flags of a retrieve request, bits 4:3 */
 
 /* The one layout that we write: header, one endpoint, composite, constituents. */
 struct share_head {
@@ -39,6 +38,17 @@ static u64 handle_of(unsigned long lo, unsigned long hi)
 	return lower_32_bits(lo) | (u64)lower_32_bits(hi) << 32;
 }
 
+static int reclaim(struct lagoon_ffa *ffa, u64 handle)
+{
+	struct arm_smccc_1_2_regs r = {
+		.a0 = FFA_MEM_RECLAIM,
+		.a1 = lower_32_bits(handle),
+		.a2 = upper_32_bits(handle),
+	};
+
+	return lagoon_ffa_call(ffa, &r);
+}
+
 /* Sends the constituents that did not fit; r holds the last answer. [DEN0140 §4.1: MEM_FRAG_RX asks, FRAG_TX sends] */
 static int send_rest(struct lagoon_ffa *ffa, struct arm_smccc_1_2_regs *r,
 		     const struct ffa_mem_region_addr_range *runs, u32 total, u32 sent)
@@ -53,6 +63,7 @@ static int send_rest(struct lagoon_ffa *ffa, struct arm_smccc_1_2_regs *r,
 
 		if (!count || want != sizeof(struct share_head) + sent * sizeof(*runs)) {
 			dev_err(ffa->dev, "share %#llx: asked for offset %u after %u runs\n", handle, want, sent);
+			reclaim(ffa, handle); /* gives the unfinished transfer up */
 			return -EPROTO;
 		}
 		memcpy(ffa->tx, runs + sent, count * sizeof(*runs));
@@ -149,7 +160,7 @@ int lagoon_ffa_retrieve(struct lagoon_ffa *ffa, u16 owner, u64 handle, u64 tag, 
 
 		mutex_lock(&ffa->lock);
 		fill_head(h, owner, ffa->id, ro, handle, tag);
-		h->region.flags = TYPE_SHARE;
+		h->region.flags = FFA_MEM_FLAG_TYPE_SHARE;
 		r = (struct arm_smccc_1_2_regs){ .a0 = FFA_MEM_RETRIEVE_REQ, .a1 = bytes, .a2 = bytes };
 		ret = lagoon_ffa_call(ffa, &r);
 		if (ret != -EBUSY || tries == 200)
@@ -186,13 +197,7 @@ int lagoon_ffa_relinquish(struct lagoon_ffa *ffa, u64 handle)
 
 int lagoon_ffa_reclaim(struct lagoon_ffa *ffa, u64 handle)
 {
-	struct arm_smccc_1_2_regs r = {
-		.a0 = FFA_MEM_RECLAIM,
-		.a1 = lower_32_bits(handle),
-		.a2 = upper_32_bits(handle),
-	};
-
-	return lagoon_ffa_call(ffa, &r);
+	return reclaim(ffa, handle);
 }
 
 /* Atoll's own call (lib/abi/ffa.h): w0 is 0 or an FF-A error code. */

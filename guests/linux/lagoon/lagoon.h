@@ -44,7 +44,7 @@ struct lagoon_queued {
 	u32 bytes;
 	union {
 		struct lagoon_msg peer;
-		struct lagoon_hyp_msg hyp;
+		struct atoll_peer_notice hyp;
 	} u;
 };
 

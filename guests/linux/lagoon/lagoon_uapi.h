@@ -68,7 +68,7 @@ struct lagoon_ioc_peers {
 struct lagoon_ioc_share {
 	__s32 fd;    /* any dma-buf whose pages are system memory */
 	__u32 flags; /* LAGOON_RO, LAGOON_KEEP */
-	__u32 peer;  /* id, or 0: by name */
+	__u32 peer;  /* id, or 0: by name; out: the id */
 	__u32 reserved;
 	char peer_name[LAGOON_NAME_MAX];
 	char label[LAGOON_NAME_MAX]; /* may be empty */
@@ -81,7 +81,7 @@ struct lagoon_ioc_share {
 struct lagoon_ioc_import {
 	__u64 handle; /* 0: by peer and label */
 	__u32 flags;  /* in: LAGOON_RO asks for less than was offered; out: what was granted */
-	__u32 peer;   /* id, or 0: by name; an empty name means any peer */
+	__u32 peer;   /* id, or 0: by name, an empty name means any peer; out: the id */
 	char peer_name[LAGOON_NAME_MAX];
 	char label[LAGOON_NAME_MAX]; /* out: the offer's */
 	__u8 meta[LAGOON_META_MAX];  /* out */

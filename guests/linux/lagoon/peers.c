@@ -168,11 +168,11 @@ static void hear_hypervisor(struct lagoon *lg, const struct lagoon_queued *q)
 	if (q->bytes < sizeof(q->u.hyp))
 		return;
 	switch (q->u.hyp.type) {
-	case LAGOON_HYP_PEER_DIED:
-	case LAGOON_HYP_PEER_RESTARTED:
-		dev_info(lg->dev, "VM %u %s\n", id, q->u.hyp.type == LAGOON_HYP_PEER_DIED ? "died" : "was restarted");
+	case ATOLL_NOTICE_PEER_DIED:
+	case ATOLL_NOTICE_PEER_RESTARTED:
+		dev_info(lg->dev, "VM %u %s\n", id, q->u.hyp.type == ATOLL_NOTICE_PEER_DIED ? "died" : "was restarted");
 		set_state(lg, id,
-			  q->u.hyp.type == LAGOON_HYP_PEER_DIED ? LAGOON_PEER_DOWN : LAGOON_PEER_PRESENT);
+			  q->u.hyp.type == ATOLL_NOTICE_PEER_DIED ? LAGOON_PEER_DOWN : LAGOON_PEER_PRESENT);
 		lagoon_shares_peer_gone(lg, id);
 		lagoon_borrows_peer_gone(lg, id, true);
 		break;

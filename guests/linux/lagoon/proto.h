@@ -9,18 +9,8 @@
 
 #include "lagoon_uapi.h"
 
+/* The hypervisor's own messages are struct atoll_peer_notice of lib/abi/ffa.h. */
 #define LAGOON_HYPERVISOR_ID 0
-
-/* From the hypervisor (sender id 0). */
-enum lagoon_hyp_type {
-	LAGOON_HYP_PEER_DIED = 1,
-	LAGOON_HYP_PEER_RESTARTED = 2,
-};
-
-struct lagoon_hyp_msg {
-	u32 type;
-	u32 vm_id;
-};
 
 #define LAGOON_MSG_MAGIC 0x314e474cu /* "LGN1" */
 #define LAGOON_NO_BELL 0xffffffffu

@@ -288,6 +288,7 @@ int lagoon_share_create(struct lagoon *lg, struct lagoon_file *file, struct lago
 		goto fail;
 	}
 	__module_get(THIS_MODULE); /* until finish() */
+	req->peer = s->peer;
 	req->handle = s->handle;
 	req->pages = s->pages;
 	req->runs = s->runs;

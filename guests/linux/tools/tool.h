@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of the lagoon command share: output, the device, one mapped buffer, and actions on it. */
+#ifndef LAGOON_TOOL_H
+#define LAGOON_TOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../lagoon/lagoon_uapi.h"
+#include "sha256.h"
+
+/* output.c: lines for people; with --story they carry "NAME: step N: ". die() ends with status 1. */
+void story_begin(const char *name, unsigned first_step);
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+const char *size_text(uint64_t bytes);
+bool parse_number(const char *text, uint64_t *value); /* decimal, 0x.., with K, M, G */
+
+/* device.c */
+int device(void); /* /dev/lagoon, opened at the first use */
+int heap_alloc(uint64_t bytes);
+const char *peer_name(uint32_t id); /* "beta", or "vm3" */
+const char *state_name(uint32_t state);
+void copy_name(char to[LAGOON_NAME_MAX], const char *from, const char *what);
+struct lagoon_entry *list_all(uint32_t *count);
+/* A handle in digits or a label; dies if there is none. */
+struct lagoon_entry find_entry(const char *text);
+/* Milliseconds of a time-out in seconds; "-" or "forever" is -1. */
+int parse_timeout(const char *seconds);
+
+/* buffer.c: one dma-buf, mapped */
+struct buffer {
+    int fd;
+    uint8_t *data;
+    uint64_t bytes;
+    bool read_only;
+    uint64_t handle; /* 0: not shared */
+    uint64_t count;  /* of its doorbell, last seen */
+    bool ours;       /* we own it */
+    uint32_t peer;
+    char label[LAGOON_NAME_MAX];
+    bool has_digest; /* the one that travels with the offer, or that we computed before sharing */
+    uint8_t digest[SHA256_BYTES];
+};
+void buffer_map(struct buffer *b);
+void buffer_sync(const struct buffer *b, bool begin); /* around CPU accesses */
+void buffer_fill(struct buffer *b, uint64_t seed);
+void buffer_load(struct buffer *b, const char *file);
+/* The first 40 bytes of an offer's meta: magic, then the digest of the contents when it was shared. */
+void meta_put(uint8_t meta[LAGOON_META_MAX], const struct buffer *b);
+void meta_get(const uint8_t meta[LAGOON_META_MAX], struct buffer *b);
+
+/* actions.c */
+/* If args[0] is an action, checks its arguments and returns how many words it takes; else 0. */
+int action_words(char **args, int left);
+void actions_run(struct buffer *b, char **args, int count);
+extern const char actions_help[];
+int wait_for_ring(struct buffer *b, int timeout_ms, uint32_t *state);
+
+#endif
