@@ -86,7 +86,15 @@ build/libelcount.so: tools/elcount/elcount.c
 	@mkdir -p $(@D)
 	gcc -O2 -Wall -Wextra -Werror -fPIC -shared -o $@ $<
 
-bench: build/atoll.img build/libelcount.so bundles
+# The bench's initramfs: the usual one and a first command that marks its own start.
+build/bench/mark: tests/bench/mark.S
+	@mkdir -p $(@D)
+	@$(BARE_CXX) -nostdlib -static -Wl,--build-id=none -o $@ $<
+build/bench/initramfs.cpio.gz: build/bench/mark $(wildcard guests/linux/initramfs/*)
+	@$(PYTHON) guests/linux/initramfs/mkinitramfs.py .deps/kernels/default $@ build/bench/mark:/mark
+
+BENCH_BUNDLES := bench bench-one bench-shared-cpu bench-linux
+bench: build/atoll.img build/libelcount.so $(BENCH_BUNDLES:%=build/bundles/%.bundle)
 	$(PYTHON) tests/bench/run.py $(BENCH)
 
 # ---- fuzz ------------------------------------------------------------------------------------------------------

@@ -46,9 +46,9 @@ class Count:
 
 def steps():
     yield Step("host tests", ["build/host/host_tests", "--no-colors=1"], ["host-tests-build"])
-    for script in sorted(glob("tests/tools/*_test.py") + glob("tests/tools/test_*.py")):
+    for script in sorted(glob("tests/tools/*.py")):
         yield Step(f"tool test {os.path.basename(script)}", [PYTHON, script])
-    for script in sorted(glob("tests/tools/*_test.sh") + glob("tests/tools/test_*.sh")):
+    for script in sorted(glob("tests/tools/*.sh")):
         yield Step(f"tool test {os.path.basename(script)}", ["bash", script])
     yield Step("image checks", [PYTHON, "tools/check_image.py", "build/atoll.elf"], ["build/atoll.elf"])
     yield Step("lint", [PYTHON, "tools/lint.py"])
