@@ -321,10 +321,12 @@ void FdtWriter::note(int code) {
 }
 
 void FdtWriter::begin_node(const char* name) {
+    ++open_;
     note(code_ == 0 ? fdt_begin_node(out_.data(), name) : 0);
 }
 
 void FdtWriter::end_node() {
+    --open_;
     note(code_ == 0 ? fdt_end_node(out_.data()) : 0);
 }
 
@@ -380,6 +382,7 @@ void FdtWriter::property_reg(const char* name, u64 base, u64 size) {
 }
 
 Result<u32> FdtWriter::finish() {
+    note(open_ == 0 ? 0 : -FDT_ERR_BADSTATE); // fdt_finish() would not notice
     note(code_ == 0 ? fdt_finish(out_.data()) : 0);
     if (code_ != 0) {
         return error_of(code_);

@@ -185,6 +185,7 @@ class FdtWriter {
     void note(int code);
     std::span<u8> out_;
     int code_ = 0;
+    int open_ = 0; // nodes begun and not ended
 };
 
 } // namespace atl::boot
