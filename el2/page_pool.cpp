@@ -237,4 +237,13 @@ std::array<u32, PagePool::max_order + 1> PagePool::free_blocks() {
     return blocks;
 }
 
+stage2::TablePages table_pages(PagePool& pool) {
+    return {&pool,
+            [](void* context, unsigned order) { return static_cast<PagePool*>(context)->allocate(order); },
+            [](void* context, Pa pages, unsigned order) {
+                const Status status = static_cast<PagePool*>(context)->free(pages, order);
+                ATOLL_CHECK(status.ok());
+            }};
+}
+
 } // namespace atl::el2

@@ -11,6 +11,7 @@
 #include "lib/result.hpp"
 #include "lib/spinlock.hpp"
 #include "lib/types.hpp"
+#include "stage2/table_memory_hw.hpp"
 
 namespace atl::el2 {
 
@@ -68,5 +69,8 @@ class PagePool {
     u32 orders_ = 0; // bit n: heads_[n] is not empty
     Counters counters_{};
 };
+
+/// Table pages of address spaces from `pool`, in state hypervisor. Releasing what is not such a page panics.
+stage2::TablePages table_pages(PagePool& pool);
 
 } // namespace atl::el2

@@ -15,6 +15,7 @@ enum class Actor : u8 { pool, owner, other };
 /// operation leads there.
 struct Rule {
     Actor actor;
+    bool counts; // check_counts() has a say
     std::array<PageState, page_states> to;
 };
 
@@ -30,36 +31,24 @@ constexpr PageState scr = PageState::scrubbing;
 
 constexpr std::array<Rule, page_ops> rules{{
     //                          reserved free hyp  own  sha  lent don  ret  scrubbing
-    {Actor::pool, {fre, no, no, no, no, no, no, no, no}},     // add_to_pool
-    {Actor::pool, {no, hyp, no, no, no, no, no, no, no}},     // allocate_to_hypervisor
-    {Actor::pool, {no, own, no, no, no, no, no, no, no}},     // allocate_to_vm
-    {Actor::pool, {no, no, fre, no, no, no, no, no, fre}},    // free
-    {Actor::owner, {no, no, no, sha, no, no, no, no, no}},    // share
-    {Actor::owner, {no, no, no, len, no, no, no, no, no}},    // lend
-    {Actor::owner, {no, no, no, don, no, no, no, no, no}},    // donate
-    {Actor::other, {no, no, no, no, sha, len, own, no, no}},  // retrieve
-    {Actor::other, {no, no, no, no, sha, len, no, ret, no}},  // relinquish
-    {Actor::other, {no, no, no, no, sha, len, no, no, no}},   // dma_map
-    {Actor::other, {no, no, no, no, sha, len, no, ret, no}},  // dma_unmap
-    {Actor::owner, {no, no, no, no, own, own, own, no, no}},  // reclaim
-    {Actor::owner, {no, no, no, scr, no, no, no, no, no}},    // release
-    {Actor::owner, {no, no, no, scr, ret, ret, scr, no, no}}, // owner_died
+    {Actor::pool, false, {fre, no, no, no, no, no, no, no, no}},     // add_to_pool
+    {Actor::pool, false, {no, hyp, no, no, no, no, no, no, no}},     // allocate_to_hypervisor
+    {Actor::pool, false, {no, own, no, no, no, no, no, no, no}},     // allocate_to_vm
+    {Actor::pool, false, {no, no, fre, no, no, no, no, no, fre}},    // free
+    {Actor::owner, false, {no, no, no, sha, no, no, no, no, no}},    // share
+    {Actor::owner, false, {no, no, no, len, no, no, no, no, no}},    // lend
+    {Actor::owner, false, {no, no, no, don, no, no, no, no, no}},    // donate
+    {Actor::other, true, {no, no, no, no, sha, len, own, no, no}},   // retrieve
+    {Actor::other, true, {no, no, no, no, sha, len, no, ret, no}},   // relinquish
+    {Actor::other, true, {no, no, no, no, sha, len, no, no, no}},    // dma_map
+    {Actor::other, true, {no, no, no, no, sha, len, no, ret, no}},   // dma_unmap
+    {Actor::owner, true, {no, no, no, no, own, own, own, no, no}},   // reclaim
+    {Actor::owner, false, {no, no, no, scr, no, no, no, no, no}},    // release
+    {Actor::owner, false, {no, no, no, scr, ret, ret, scr, no, no}}, // owner_died
 }};
 
 constexpr PageState target(PageOp op, PageState state) {
     return rules[static_cast<unsigned>(op)].to[static_cast<unsigned>(state)];
-}
-
-bool actor_may(PageOp op, const PageRecord& page, VmId actor) {
-    switch (rules[static_cast<unsigned>(op)].actor) {
-    case Actor::pool:
-        return (op == PageOp::allocate_to_vm) == (actor != hypervisor_id);
-    case Actor::owner:
-        return actor != hypervisor_id && actor == page.owner;
-    case Actor::other:
-        return actor != hypervisor_id && actor != page.owner;
-    }
-    return false;
 }
 
 /// The counts' part of check(), for a transition that the table allows.
@@ -93,6 +82,28 @@ Status check_counts(PageOp op, const PageRecord& page) {
     return Error::invalid_argument;
 }
 
+/// Inlined into the loops over runs: a buffer has thousands of pages.
+inline Status check_one(const Rule& rule, PageOp op, const PageRecord& page, VmId actor) {
+    if (rule.to[static_cast<unsigned>(page.state)] == PageState::reserved) {
+        return Error::denied;
+    }
+    switch (rule.actor) {
+    case Actor::pool:
+        return (op == PageOp::allocate_to_vm) == (actor != hypervisor_id) ? Status{} : Status{Error::denied};
+    case Actor::owner:
+        if (actor != page.owner || actor == hypervisor_id) {
+            return Error::denied;
+        }
+        break;
+    case Actor::other:
+        if (actor == page.owner || actor == hypervisor_id) {
+            return Error::denied;
+        }
+        break;
+    }
+    return rule.counts ? check_counts(op, page) : Status{};
+}
+
 } // namespace
 
 const char* to_string(PageState state) {
@@ -113,10 +124,7 @@ const char* to_string(PageOp op) {
 }
 
 Status check(PageOp op, const PageRecord& page, VmId actor) {
-    if (target(op, page.state) == PageState::reserved || !actor_may(op, page, actor)) {
-        return Error::denied;
-    }
-    return check_counts(op, page);
+    return check_one(rules[static_cast<unsigned>(op)], op, page, actor);
 }
 
 void commit_pool(PageOp op, std::span<PageRecord> pages, VmId actor) {
@@ -264,9 +272,10 @@ Status PageLedger::check_run(PageOp op, Pa pa, u64 bytes, VmId actor) const {
     if (bytes == 0 || !pa.is_aligned(page_size) || bytes % page_size != 0) {
         return Error::invalid_argument;
     }
-    const u32 first = index_of(pa);
-    for (u64 i = 0; i < bytes >> page_shift; ++i) {
-        ATOLL_TRY(check(op, storage_[first + i], actor));
+    const Rule& rule = rules[static_cast<unsigned>(op)];
+    const u64 first = entry->first + ((pa - entry->range.base) >> page_shift);
+    for (const PageRecord& page : storage_.subspan(first, bytes >> page_shift)) {
+        ATOLL_TRY(check_one(rule, op, page, actor));
     }
     return {};
 }

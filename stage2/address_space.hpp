@@ -37,6 +37,7 @@ struct Walk {
 };
 
 /// `Memory` is the policy: read, write, clear, publish, invalidate, allocate, release (see TableMemory).
+/// invalidate() begins by publishing what was written before it.
 template <class Memory>
 class BasicAddressSpace {
   public:
@@ -95,6 +96,7 @@ class BasicAddressSpace {
     void release_chain(Pa head);
 
     Result<u64> plan(Pa table, unsigned level, Ipa ipa, Pa pa, u64 bytes) const;
+    Result<bool> map_pages_quickly(Ipa ipa, Pa pa, u64 bytes, u64 attributes);
     u64 tables_below(unsigned level, Ipa ipa, Pa pa, u64 bytes) const;
     void install(Pa table, unsigned level, Ipa ipa, Pa pa, u64 bytes, u64 attributes, Reserve& reserve);
 

@@ -217,6 +217,35 @@ void BasicAddressSpace<Memory>::install(Pa table, unsigned level, Ipa ipa, Pa pa
     }
 }
 
+/// Scattered buffers are mapped page by page: when the range lies in one level-3 table that exists already,
+/// there is nothing to plan. False: go the general way.
+template <class Memory>
+Result<bool> BasicAddressSpace<Memory>::map_pages_quickly(Ipa ipa, Pa pa, u64 bytes, u64 attributes) {
+    if (chunk_at(last_level - 1, ipa, bytes) != bytes) {
+        return false;
+    }
+    Pa table = root_;
+    for (unsigned level = geometry_.start_level; level != last_level; ++level) {
+        const u64 descriptor = memory_.read(entry_address(table, level, ipa));
+        if (!is_table(descriptor, level)) {
+            return false;
+        }
+        table = output_address(descriptor);
+    }
+    const Pa first = entry_address(table, last_level, ipa);
+    const u64 pages = bytes >> page_shift;
+    for (u64 i = 0; i < pages; ++i) {
+        if (is_valid(memory_.read(first + i * sizeof(u64)))) {
+            return Error::already_exists;
+        }
+    }
+    for (u64 i = 0; i < pages; ++i) {
+        memory_.write(first + i * sizeof(u64), leaf_descriptor(pa + i * page_size, last_level, attributes));
+    }
+    memory_.publish(); // visible to every walker before the caller goes on
+    return true;
+}
+
 template <class Memory>
 Status BasicAddressSpace<Memory>::map(Ipa ipa, Pa pa, u64 bytes, const MapAttributes& attributes) {
     ATOLL_TRY(check_ipa_range(ipa, bytes));
@@ -225,6 +254,13 @@ Status BasicAddressSpace<Memory>::map(Ipa ipa, Pa pa, u64 bytes, const MapAttrib
     }
     if (!Range<Pa>{{0}, geometry_.pa_size()}.contains(pa, bytes)) {
         return Error::overflow;
+    }
+    const Result<bool> done = map_pages_quickly(ipa, pa, bytes, attribute_bits(attributes));
+    if (!done) {
+        return done.error();
+    }
+    if (*done) {
+        return {};
     }
     const Result<u64> tables = plan(root_, geometry_.start_level, ipa, pa, bytes);
     if (!tables) {

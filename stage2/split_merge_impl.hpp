@@ -33,9 +33,9 @@ void BasicAddressSpace<Memory>::split_entry(Pa entry, unsigned level, Ipa ipa, R
         const Pa output = output_address(block) + i * level_size(level + 1);
         memory_.write(table + i * sizeof(u64), leaf_descriptor(output, level + 1, block & attribute_mask));
     }
-    memory_.write(entry, 0); // break; the invalidation starts with the barrier that this write needs
+    memory_.write(entry, 0); // break
+    // The invalidation starts by publishing: this write, and the table's contents before the link to it.
     invalidate_now(ipa.align_down(level_size(level)), level_size(level), level);
-    memory_.publish(); // the table's contents before the link to it
     memory_.write(entry, table_descriptor(table));
     memory_.publish(); // before the entries of the new table change
 }
@@ -162,17 +162,20 @@ Result<Pa> BasicAddressSpace<Memory>::translate(Ipa ipa) const {
     if (!alive() || ipa.value >= geometry_.ipa_size()) {
         return Error::not_found;
     }
-    Pa table = root_;
-    for (unsigned level = geometry_.start_level;; ++level) {
-        const u64 descriptor = memory_.read(entry_address(table, level, ipa));
-        if (is_table(descriptor, level)) {
-            table = output_address(descriptor);
-        } else if (is_leaf(descriptor, level)) {
-            return output_address(descriptor) + (ipa.value & (level_size(level) - 1));
-        } else {
-            return Error::not_found;
-        }
+    // Every access of EL2 to guest memory comes through here: the index arithmetic is kept incremental.
+    unsigned level = geometry_.start_level;
+    unsigned shift = level_shift(level);
+    u64 descriptor = memory_.read(root_ + (ipa.value >> shift) * sizeof(u64));
+    while (is_table(descriptor, level)) {
+        ++level;
+        shift -= 9;
+        const u64 index = (ipa.value >> shift) % entries_per_table;
+        descriptor = memory_.read(output_address(descriptor) + index * sizeof(u64));
     }
+    if (!is_leaf(descriptor, level)) {
+        return Error::not_found;
+    }
+    return output_address(descriptor) + (ipa.value & ((u64{1} << shift) - 1));
 }
 
 } // namespace atl::stage2

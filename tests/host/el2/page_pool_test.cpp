@@ -10,6 +10,9 @@
 #include <random>
 #include <vector>
 
+#include "stage2/address_space.hpp"
+#include "tests/support/stage2_memory.hpp"
+
 using namespace atl;
 using namespace atl::el2;
 
@@ -240,4 +243,29 @@ TEST_CASE("el2 page pool: random use never hands out a page twice and always joi
     }
     CHECK(f.pool.free_blocks() == initial);
     f.check_consistent();
+}
+
+TEST_CASE("el2 page pool: an address space takes its tables from the pool and gives all of them back") {
+    test::fake_hardware().reset();
+    Fixture f{{{{0x4000'0000}, 256 * k4}}};
+    const auto initial = f.pool.free_blocks();
+    stage2::TableMemory::Config config;
+    config.pages = table_pages(f.pool);
+    const stage2::Geometry geometry = *stage2::make_geometry(34, {40, 8}); // 16 root tables: order 4
+    stage2::AddressSpace space;
+    REQUIRE(space.init(geometry, Vmid{1}, stage2::TableMemory{config}).ok());
+    CHECK(f.in_state(PageState::hypervisor) == 16);
+    REQUIRE(space.map({gib}, {0x4000'1000}, 100 * 2 * mib, stage2::ram_attributes).ok());
+    CHECK(f.in_state(PageState::hypervisor) == space.table_pages());
+    // More tables than the pool has: refused, nothing taken.
+    CHECK(space.map({2 * gib}, {0x4000'1000}, gib, stage2::ram_attributes).error() == Error::no_memory);
+    CHECK(f.in_state(PageState::hypervisor) == space.table_pages());
+    Result<stage2::TlbWork> work = space.unmap({gib}, 50 * 2 * mib);
+    REQUIRE(work.ok());
+    space.complete(std::move(*work));
+    CHECK(f.in_state(PageState::hypervisor) == space.table_pages());
+    space.destroy();
+    CHECK(f.pool.free_blocks() == initial);
+    f.check_consistent();
+    test::fake_hardware().reset();
 }
