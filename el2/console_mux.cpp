@@ -112,8 +112,12 @@ ConsoleMux::PumpResult ConsoleMux::pump(u64 now, std::size_t max_bytes) {
         --max_bytes;
     }
     track_port(now, moved, refused);
-    result.writable = collect_writable();
-    result.deadline = next_deadline(now);
+    if (refused_ != 0) {
+        result.writable = collect_writable();
+    }
+    if (nonempty_ != 0 || stalled_ || losses_pending_) {
+        result.deadline = next_deadline(now);
+    }
     return result;
 }
 
@@ -123,11 +127,16 @@ bool ConsoleMux::prepare(u64 now) {
         return true;
     }
     if (running_ == no_source) {
+        if (nonempty_ == 0) {
+            return false;
+        }
         running_ = choose(now);
         if (running_ == no_source) {
             return false;
         }
-        begin_run(running_);
+        if (open_ != running_) {
+            begin_run(running_);
+        }
     }
     return true;
 }
@@ -195,11 +204,8 @@ void ConsoleMux::end_line(u8 source) {
     line_length_ = 0;
 }
 
-/// Whose turn it is, or no_source.
+/// Whose turn it is, or no_source. Only when something waits.
 u8 ConsoleMux::choose(u64 now) {
-    if (nonempty_ == 0) {
-        return no_source;
-    }
     // The others have waited for long enough: by bytes of an endless line, or by time.
     const bool exhausted =
         line_length_ >= max_run || (kept_waiting_ && now - waiting_since_ >= max_holds * timing_.hold_ticks);
@@ -267,9 +273,6 @@ bool ConsoleMux::screen_is_held(u64 now) const {
 }
 
 void ConsoleMux::begin_run(u8 source) {
-    if (open_ == source) {
-        return;
-    }
     if (open_ != no_source) {
         stage("\r\n"); // breaks the open line; its source goes on with "[name ..]"
         sources_[open_].after_cr = false;

@@ -192,8 +192,24 @@ void Pl011::write(VcpuIndex, u64 offset, unsigned, u64 value) {
         return; // inside a register: no such access exists on the APB
     }
     const LockGuard guard(lock_);
+    if (offset == reg::dr && tx_.empty() && (cr_ & cr_LBE) == 0 && send_at_once(static_cast<u8>(value)))
+        [[likely]] {
+        return;
+    }
     write_register(static_cast<u32>(offset), static_cast<u32>(value));
     publish();
+}
+
+/// The common case of printing: the FIFO stays empty, so neither FR nor, mostly, an interrupt changes.
+bool Pl011::send_at_once(u8 byte) {
+    if (backend_.transmit == nullptr || !backend_.transmit(backend_.context, byte)) {
+        return false;
+    }
+    if ((ris_ & irq::TX) == 0) {
+        ris_ |= irq::TX;
+        publish();
+    }
+    return true;
 }
 
 void Pl011::write_register(u32 offset, u32 value) {

@@ -61,6 +61,7 @@ class Pl011 final : public Device {
     u32 read_register(u32 offset);
     u32 read_data();
     void write_register(u32 offset, u32 value);
+    bool send_at_once(u8 byte);
     void write_data(u8 byte);
     void write_control(u32 value);
     void write_line_control(u32 value);

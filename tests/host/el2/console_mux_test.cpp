@@ -37,8 +37,12 @@ struct Fixture {
                       {100, 50, 1000});
     }
     ConsoleMux::PumpResult pump(std::size_t max = 1'000'000) { return mux.pump(now, max); }
+    bool through = false; // try the short way first
     bool write(VmId vm, std::string_view text) {
         for (const char c : text) {
+            if (through && mux.write_through(vm, static_cast<u8>(c), now)) {
+                continue;
+            }
             if (!mux.guest_write(vm, static_cast<u8>(c))) {
                 return false;
             }
@@ -282,7 +286,9 @@ TEST_CASE("console: every byte of many guests arrives, whatever the port's pace"
     for (int step = 0; step < 60'000; ++step) {
         const u32 g = next() % 3;
         const char c = next() % 12 == 0 ? '\n' : static_cast<char>('0' + g);
-        if (f.mux.guest_write(VmId{static_cast<u16>(g + 1)}, static_cast<u8>(c))) {
+        const VmId vm{static_cast<u16>(g + 1)};
+        const auto byte = static_cast<u8>(c);
+        if ((next() % 2 == 0 && f.mux.write_through(vm, byte, f.now)) || f.mux.guest_write(vm, byte)) {
             sent[g].push_back(c);
         }
         if (next() % 4 == 0) {
@@ -332,6 +338,38 @@ TEST_CASE("console: pump keeps to its limit") {
     CHECK_FALSE(f.pump(2).more);
     CHECK(f.screen == "abcdef");
     CHECK_FALSE(f.pump(0).more);
+}
+
+TEST_CASE("console: writing through is the same, only shorter") {
+    Fixture f;
+    f.through = true;
+    f.mux.add_guest(alpha, "alpha");
+    f.mux.add_guest(beta, "beta");
+    CHECK_FALSE(f.mux.write_through(alpha, 'a', f.now)); // a line starts with its prefix
+    CHECK_FALSE(f.mux.write_through(VmId{0}, 'a', f.now));
+    CHECK_FALSE(f.mux.write_through(VmId{0xffff}, 'a', f.now));
+    f.write(alpha, "a");
+    f.pump();
+    f.write(alpha, "bc");
+    CHECK(f.screen == "[alpha] abc"); // no pump was needed
+    CHECK_FALSE(f.mux.write_through(alpha, '\r', f.now));
+    CHECK_FALSE(f.mux.write_through(beta, 'x', f.now));
+    f.write(beta, "x");
+    CHECK_FALSE(f.mux.write_through(alpha, 'd', f.now)); // somebody waits
+    f.write(alpha, "d\r\n");
+    CHECK(f.shown() == "[alpha] abcd\r\n");
+    f.now += 100;
+    CHECK(f.shown() == "[beta] x");
+    f.write(beta, "y");
+    CHECK(f.screen == "y");
+    f.port_room = 0;
+    CHECK_FALSE(f.mux.write_through(beta, 'z', f.now));
+    f.write(beta, "z\r");
+    f.port_room = 100;
+    CHECK(f.shown() == "y");
+    f.now += 100;
+    CHECK(f.shown() == "z\r");
+    CHECK_FALSE(f.mux.write_through(beta, '%', f.now)); // the prefix is due again
 }
 
 TEST_CASE("console: keyboard goes to the focused guest and moves with Ctrl-]") {
