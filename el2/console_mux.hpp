@@ -150,7 +150,8 @@ class ConsoleMux {
         return open_ < max_vms && staged_.empty() && !bell_ && !stalled_ && !losses_pending_ &&
                line_length_ < max_run && !sources_[open_].after_cr && uart_.can_write != nullptr;
     }
-    static constexpr u32 bit(u8 source) { return u32{1} << source; }
+    /// no_source has a bit of its own that is never set.
+    static constexpr u32 bit(u8 source) { return u32{1} << (source & 31u); }
     static u8 slot(VmId vm) { return static_cast<u8>(vm.value - 1); }
     bool is_guest(VmId vm) const {
         return vm.value >= 1 && vm.value <= max_vms && (present_ & bit(slot(vm))) != 0;
