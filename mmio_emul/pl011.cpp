@@ -262,7 +262,7 @@ void Pl011::write_data(u8 byte) {
     if (tx_.size() > tx_trigger()) {
         ris_ &= ~irq::TX;
     } else if (moved) {
-        // The byte entered and left at once: the level passed the trigger on its way down.
+        // The byte entered and left at once: the level passed the trigger on its way down [DDI0183 §2.8.3].
         ris_ |= irq::TX;
     }
 }
@@ -311,7 +311,7 @@ void Pl011::push_received(u8 byte) {
     if (rx_.size() >= rx_trigger()) {
         ris_ |= irq::RX;
     }
-    // The line falls idle at once, so the 32-bit period of the receive timeout is over [DDI0183 §2.4.2]. With
+    // The line falls idle at once, so the 32-bit period of the receive timeout is over [DDI0183 §2.8.4]. With
     // the FIFOs off there is no timeout: the receive interrupt says it all.
     if ((lcr_h_ & lcr_h_FEN) != 0) {
         ris_ |= irq::RT;

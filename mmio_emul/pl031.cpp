@@ -120,7 +120,7 @@ void Pl031::write_register(u32 offset, u32 value) {
     default:
         return; // CR cannot be stopped; the rest is read-only or reserved
     }
-    // MR or LR changed: equal values match at once, as the comparator is combinational [DDI0224 §2.2.3].
+    // MR or LR changed: equal values match at once, as the comparator is combinational [DDI0224 chapter 2].
     if (static_cast<u32>(now_seconds) + offset_ == mr_) {
         raised_ = true;
     }

@@ -14,7 +14,7 @@ namespace atl::vtimer {
 using Ticks = u64;
 constexpr Ticks never = ~Ticks{0};
 
-/// CNTP_CTL_EL0 and CNTV_CTL_EL0 [DDI0487 D19.12.16, D19.12.25].
+/// CNTP_CTL_EL0 and CNTV_CTL_EL0 [DDI0487 D19.12, by name].
 struct TimerCtl {
     using ENABLE = Bit<0>;
     using IMASK = Bit<1>;
@@ -54,7 +54,7 @@ ParkedTimer parked_virtual_timer(u64 cntv_ctl, Ticks cntv_cval, Ticks cntvoff, T
 class PhysicalTimer {
   public:
     constexpr u64 read_ctl(Ticks count) const {
-        // ISTATUS is UNKNOWN while ENABLE is 0: 0 here [DDI0487 D19.12.16].
+        // ISTATUS is UNKNOWN while ENABLE is 0: 0 here [DDI0487 D19.12, CNTP_CTL_EL0].
         const bool met = TimerCtl::ENABLE::test(ctl_) && condition_met(count, cval_);
         return ctl_ | (met ? TimerCtl::ISTATUS::mask : 0);
     }
