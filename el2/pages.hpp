@@ -80,7 +80,7 @@ struct PageRecord {
         struct {
             u16 mappings; // in every other state
             u16 dma_mappings;
-            u32 share; // which handle: for diagnostics and for the lookup from page to handle
+            u32 share; // which handle: written by its keeper after commit(share); zero again after reclaim
         } use = {};
     };
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Geometry of a stage-2 translation: start level, concatenated root tables and VTCR_EL2 from the sizes.
 // Pure; no state, no lock. Only the 4 KiB granule. [DDI0487 D8.2.5 start level, D8.2.11 concatenation,
-// D19.2.163]
+// D19.2 VTCR_EL2]
 #pragma once
 #include "lib/register.hpp"
 #include "lib/result.hpp"
@@ -10,7 +10,7 @@
 
 namespace atl::stage2 {
 
-/// VTCR_EL2 with the 4 KiB granule [DDI0487 D19.2.163].
+/// VTCR_EL2 with the 4 KiB granule [DDI0487 D19.2 VTCR_EL2].
 struct VtcrEl2 {
     using T0SZ = Field<5, 0>;
     using SL0 = Field<7, 6>;
@@ -25,7 +25,7 @@ struct VtcrEl2 {
     using RES1 = Bit<31>;
 };
 
-/// VTTBR_EL2 [DDI0487 D19.2.164].
+/// VTTBR_EL2 [DDI0487 D19.2].
 struct VttbrEl2 {
     using CnP = Bit<0>;
     using BADDR = Field<47, 1>;

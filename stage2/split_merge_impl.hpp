@@ -127,6 +127,61 @@ Result<u64> BasicAddressSpace<Memory>::merge(Ipa ipa, u64 bytes) {
     return merge_range(root_, geometry_.start_level, ipa, bytes);
 }
 
+// ---- protect ----
+
+template <class Memory>
+Status BasicAddressSpace<Memory>::check_mapped(Pa table, unsigned level, Ipa ipa, u64 bytes,
+                                               MemoryType memory) const {
+    while (bytes != 0) {
+        const u64 chunk = chunk_at(level, ipa, bytes);
+        const u64 descriptor = memory_.read(entry_address(table, level, ipa));
+        if (is_table(descriptor, level)) {
+            ATOLL_TRY(check_mapped(output_address(descriptor), level + 1, ipa, chunk, memory));
+        } else if (!is_valid(descriptor)) {
+            return Error::not_found;
+        } else if (attributes_of(descriptor).memory != memory) {
+            return Error::invalid_argument;
+        }
+        ipa += chunk;
+        bytes -= chunk;
+    }
+    return {};
+}
+
+template <class Memory>
+void BasicAddressSpace<Memory>::reprotect(Pa table, unsigned level, Ipa ipa, u64 bytes, u64 permissions,
+                                          TlbWork& work) {
+    while (bytes != 0) {
+        const u64 chunk = chunk_at(level, ipa, bytes);
+        const Pa entry = entry_address(table, level, ipa);
+        const u64 descriptor = memory_.read(entry);
+        if (is_table(descriptor, level)) {
+            reprotect(output_address(descriptor), level + 1, ipa, chunk, permissions, work);
+        } else if ((descriptor & permission_mask) != permissions) {
+            // Permissions may change in a live leaf: no break needed, only the invalidation [DDI0487
+            // D8.14.1].
+            memory_.write(entry, (descriptor & ~permission_mask) | permissions);
+            work.scope_.add(ipa, chunk, level);
+        }
+        ipa += chunk;
+        bytes -= chunk;
+    }
+}
+
+template <class Memory>
+Result<TlbWork> BasicAddressSpace<Memory>::protect(Ipa ipa, u64 bytes, const MapAttributes& attributes) {
+    ATOLL_TRY(check_ipa_range(ipa, bytes));
+    if (!attributes.valid()) {
+        return Error::invalid_argument;
+    }
+    ATOLL_TRY(check_mapped(root_, geometry_.start_level, ipa, bytes, attributes.memory));
+    ATOLL_TRY(split_edges(ipa, bytes));
+    TlbWork work{vttbr_};
+    reprotect(root_, geometry_.start_level, ipa, bytes, permission_bits(attributes), work);
+    work_outstanding_ = true;
+    return work;
+}
+
 // ---- walks ----
 
 template <class Memory>

@@ -5,7 +5,7 @@
 namespace atl::stage2 {
 namespace {
 
-/// Loads a VM's VTTBR_EL2 while in scope: TLBI takes its VMID from there [DDI0487 D8.13.3].
+/// Loads a VM's VTTBR_EL2 while in scope: TLBI takes its VMID from there [DDI0487 D8.13].
 class VttbrSwitch {
   public:
     explicit VttbrSwitch(u64 vttbr) {
@@ -29,7 +29,7 @@ class VttbrSwitch {
     bool switched_ = false;
 };
 
-/// TLBI IPAS2E1IS operand: IPA[51:12] in bits 39:0, TTL (47:44) zero: any level [DDI0487 C5.5.7].
+/// TLBI IPAS2E1IS operand: IPA[51:12] in bits 39:0, TTL (47:44) zero: any level [DDI0487 C5.5].
 u64 ipa_operand(Ipa ipa) {
     return ipa.value >> page_shift;
 }
@@ -56,7 +56,7 @@ void tlb_invalidate(const TlbScope& scope) {
     }
     // Stage 2 entries are gone before the combined ones are dropped; otherwise a walk in between could make a
     // new combined entry from an old stage 2 one. By-IPA operations do not touch combined entries [DDI0487
-    // D8.13.4].
+    // D8.14].
     asm volatile("dsb ish\n tlbi vmalle1is\n dsb ish\n isb" ::: "memory");
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // TLB maintenance for the EL1&0 regime, broadcast to the inner-shareable domain, executed at EL2 (E2H = 0,
 // TGE = 0). The SMMU hears none of it: its half is TlbWork's hook. Interrupts are masked, so that VTTBR_EL2
-// may be switched for the duration. No lock. [DDI0487 D8.13 TLB maintenance, C5.5 TLB instructions]
+// may be switched for the duration. No lock. [DDI0487 D8.14 TLB maintenance, C5.5 TLB instructions]
 #pragma once
 #include "lib/types.hpp"
 #include "stage2/tlb_work.hpp"

@@ -4,7 +4,7 @@
 // still tag TLB entries; it is not handed out again in the same generation. When the numbers run out a new
 // generation starts: one invalidation of all EL1&0 translations, then every VMID that no live VM holds is
 // clean again. VMID 0 is never given to a VM: VTTBR_EL2 holds it while none is loaded. Lock: the caller's
-// vm_lifecycle. [DDI0487 D8.13.3]
+// vm_lifecycle. [DDI0487 D8.13]
 #pragma once
 #include <array>
 
