@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What must be invalidated after a stage-2 change, as values: TlbScope (where) and TlbWork (a debt).
-// Not here: the instructions (tlb_hw.cpp). [DDI0487 D8.14 TLB maintenance, D8.14 break-before-make]
+// Not here: the instructions (tlb_hw.cpp). [DDI0487 D8.14 TLB maintenance, D8.14.1 break-before-make]
 #pragma once
 #include <utility>
 
