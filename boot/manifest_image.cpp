@@ -13,11 +13,14 @@ using el2::KernelImage;
 constexpr std::string_view known[] = {"type",       "data",    "load-offset", "entry-offset",
                                       "dtb-offset", "phandle", "description", "linux,phandle"};
 
+/// Two sentences: what is wrong with the image, with its value, and which VM does not start because of it.
 template <class... Args>
 void refuse_image(ManifestReader& reader, std::size_t index, FdtNode image, std::string_view property,
                   std::string_view reason, const Args&... args) {
-    reader.diagnostics.say(Severity::refusal, reader.tree, image, property, reason, args...);
-    reader.refuse(index, "", "not started, because {} is unusable", reader.tree.path(image).view());
+    const FormatBuffer<max_reason> why(reason, args...);
+    reader.diagnostics.say(Severity::refusal, reader.tree, image, property, "{}", why.text());
+    reader.refuse(index, "", "not started: {} of {}: {}", property, reader.tree.path(image).view(),
+                  why.text());
 }
 
 /// The one image that `property` names and that is of one of two types; offset -1 after a refusal.

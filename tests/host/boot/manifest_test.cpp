@@ -125,7 +125,7 @@ TEST_CASE("manifest: each mistake refuses its VM with its sentence, and the othe
         {"memory-mib = <16>; kernel = \"rootfs\";", "kernel = \"rootfs\": this image is a ramdisk"},
         {"memory-mib = <16>; kernel = \"nomagic\";", "...\": no usable kernel: no arm64 Image magic"},
         {"memory-mib = <16>; kernel = \"nomagic\";",
-         "/vms/alpha: not started, because /images/nomagic is unusable"},
+         "/vms/alpha: not started: data of /images/nomagic: no usable"},
         {"memory-mib = <16>; kernel = \"packed\";", "compressed with gzip; `make bundle`"},
         {"memory-mib = <16>; kernel = \"cut\";", "no usable kernel: it is truncated"},
         {"memory-mib = <16>; kernel = \"empty\";", "/images/empty: data = (0 bytes): it is empty"},
