@@ -47,13 +47,13 @@ qemu_version() { # nothing if there is none
     { qemu-system-aarch64 --version 2>/dev/null || true; } | sed -n '1s/.*version \([0-9][0-9.]*\).*/\1/p'
 }
 
-# Prints the package for each tool that is absent. Real checks, no stamps: a removed package is noticed.
+# Prints the package of each tool that is absent: a command, a file (by wildcards), or one of two files.
+# Real checks, no stamps: a removed package is noticed.
 missing_packages() {
-    local line tool package
+    local tool package
     while read -r tool package; do
         case "$tool" in
-        '') ;;
-        /*) [ -e "$tool" ] || echo "$package" ;;
+        /*) compgen -G "${tool%:*}" >/dev/null || compgen -G "${tool#*:}" >/dev/null || echo "$package" ;;
         *) have "$tool" || echo "$package" ;;
         esac
     done <<-TABLE
@@ -65,8 +65,8 @@ missing_packages() {
 	/usr/include/libfdt.h                       libfdt-dev
 	/usr/include/doctest/doctest.h              doctest-dev
 	/usr/bin/python3                            python3
-	/usr/lib/python3/dist-packages/pexpect      python3-pexpect
-	/usr/lib/python3/dist-packages/libfdt.py    python3-libfdt
+	/usr/lib/python3*/*-packages/pexpect        python3-pexpect
+	/usr/lib*/python3*/*-packages/libfdt.py     python3-libfdt
 	cpio                                        cpio
 	gzip                                        gzip
 	xz                                          xz-utils
@@ -79,12 +79,10 @@ missing_packages() {
 	clang-format                                clang-format
 	clang-tidy                                  clang-tidy
 	gdb-multiarch                               gdb-multiarch
-	/usr/lib/ipxe/qemu/efi-e1000e.rom           ipxe-qemu
+	/usr/share/qemu/efi-e1000e.rom:/usr/lib/ipxe/qemu/efi-e1000e.rom ipxe-qemu
 	TABLE
-    line=$(qemu_version)
-    if [ -z "$line" ] || ! newer_or_equal "$line" $min_qemu; then
-        echo qemu-system-arm
-    fi
+    tool=$(qemu_version)
+    [ -n "$tool" ] && newer_or_equal "$tool" $min_qemu || echo qemu-system-arm
 }
 
 # ---- package sources -------------------------------------------------------------------
