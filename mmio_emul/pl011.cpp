@@ -352,11 +352,7 @@ void Pl011::pull_input() {
 }
 
 void Pl011::refresh_receive_interrupt() {
-    if (rx_.size() >= rx_trigger()) {
-        ris_ |= irq::RX;
-    } else {
-        ris_ &= ~irq::RX;
-    }
+    ris_ = (ris_ & ~irq::RX) | (rx_.size() >= rx_trigger() ? irq::RX : 0);
 }
 
 /// FEN changes the depth and the triggers [DDI0183 §3.3.7]. A FIFO that holds more than the new depth reads
