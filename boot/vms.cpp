@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// Builds the Vm objects that the manifest asks for and wires their devices. See boot/vms.hpp.
+#include "boot/vms.hpp"
+
+#include <new>
+
+#include "boot/guest_dt.hpp"
+#include "el2/dispatch.hpp"
+#include "el2/ffa_ports.hpp"
+#include "el2/hw.hpp"
+#include "el2/lifecycle.hpp"
+#include "el2/switch_hw.hpp"
+#include "lib/log.hpp"
+
+namespace atl::boot {
+namespace {
+
+constinit Manifest manifest{};
+constinit ffa::Tables ffa_tables{};
+
+void report(void*, Severity severity, std::string_view sentence) {
+    log::line(severity == Severity::refusal ? log::Level::error
+              : severity == Severity::warning ? log::Level::warn
+                                              : log::Level::info,
+              "{}", sentence);
+}
+
+/// An object of EL2's in pages of the pool. nullptr: no memory.
+template <class T>
+T* make(el2::World& world) {
+    unsigned order = 0;
+    while (el2::PagePool::block_bytes(order) < sizeof(T)) {
+        ++order;
+    }
+    const auto pages = world.pool.allocate(order);
+    if (!pages.ok()) {
+        return nullptr;
+    }
+    return new (el2::hw::ram(*pages, sizeof(T)).data()) T{};
+}
+
+/// splitmix64: seeds for guests, which mix in more.
+u64 next_random(el2::World& world) {
+    u64 z = (world.entropy += 0x9e37'79b9'7f4a'7c15);
+    z = (z ^ (z >> 30)) * 0xbf58'476d'1ce4'e5b9;
+    z = (z ^ (z >> 27)) * 0x94d0'49bb'1331'11eb;
+    return z ^ (z >> 31);
+}
+
+Result<u32> write_device_tree(el2::World& world, el2::Vm& vm, std::span<u8> out) {
+    const auto layout = plan_guest(*vm.config);
+    ATOLL_TRY(layout);
+    GuestEntropy entropy;
+    entropy.kaslr_seed = next_random(world);
+    for (u8& byte : entropy.rng_seed) {
+        byte = static_cast<u8>(next_random(world));
+    }
+    return write_guest_dt(*vm.config, world.configs, *layout, entropy, out);
+}
+
+Result<el2::Hooks::Placement> place(el2::World&, el2::Vm& vm) {
+    const auto layout = plan_guest(*vm.config);
+    ATOLL_TRY(layout);
+    el2::Hooks::Placement p;
+    p.kernel = layout->kernel.base;
+    p.ramdisk = layout->ramdisk.base;
+    p.device_tree = layout->dtb.base;
+    p.has_device_tree = !layout->dtb.empty();
+    p.entry = layout->entry;
+    p.x0 = layout->x0.value;
+    return p;
+}
+
+u64 wall_clock(void* context) {
+    const el2::World& world = *static_cast<const el2::World*>(context);
+    return world.wall_clock_base + el2::hw::counter() / world.counter_hz;
+}
+
+/// The pCPU with the fewest vCPUs; the lowest number among equals.
+el2::PerCpu& least_loaded(el2::World& world, std::array<unsigned, max_pcpus>& load) {
+    unsigned best = 0;
+    for (unsigned i = 1; i < world.pcpu_count; ++i) {
+        if (load[i] < load[best]) {
+            best = i;
+        }
+    }
+    ++load[best];
+    return *world.pcpus[best];
+}
+
+Status make_vcpu(el2::World& world, el2::Vm& vm, unsigned index, el2::PerCpu& home) {
+    el2::Vcpu* const vcpu = make<el2::Vcpu>(world);
+    if (vcpu == nullptr) {
+        return Error::no_memory;
+    }
+    vcpu->vm = &vm;
+    vcpu->cpu = &home;
+    vcpu->home = home.index;
+    vcpu->index = {static_cast<u8>(index)};
+    vcpu->gic = &vm.gic.vcpu(vcpu->index);
+    vcpu->hcr = el2::base_hcr();
+    vcpu->next_at_home = home.home_list;
+    home.home_list = vcpu;
+    vm.vcpus[index] = vcpu;
+    return {};
+}
+
+Status wire_devices(el2::World& world, el2::Vm& vm, unsigned priority_bits) {
+    vgic::Config gic;
+    gic.vcpus = vm.vcpu_count;
+    gic.priority_bits = priority_bits;
+    gic.timer_pintid = static_cast<u16>(world.intids.virtual_timer);
+    ATOLL_TRY(vm.gic.init(gic));
+    ATOLL_TRY(vm.bus.add(el2::guest_map::uart.base, el2::guest_map::uart.size, &vm.uart));
+    ATOLL_TRY(vm.bus.add(el2::guest_map::rtc.base, el2::guest_map::rtc.size, &vm.rtc));
+    world.console.add_guest(vm);
+    const IrqLine rtc_line{&vm,
+                           [](void* context, u32 intid, bool high) {
+                               el2::Vm& target = *static_cast<el2::Vm*>(context);
+                               el2::kick_vcpus(target, target.gic.set_line(Intid{intid}, high));
+                           },
+                           el2::guest_map::first_spi + el2::guest_map::rtc_spi};
+    vm.rtc.attach(rtc_line, {&world, &wall_clock});
+    return {};
+}
+
+Status build_vm(Host& host, const el2::VmConfig& config, std::array<unsigned, max_pcpus>& load) {
+    el2::World& world = *host.world;
+    el2::Vm* const vm = make<el2::Vm>(world);
+    if (vm == nullptr) {
+        return Error::no_memory;
+    }
+    vm->config = &config;
+    vm->world = &world;
+    vm->id = config.id;
+    vm->vcpu_count = config.vcpus;
+    vm->id_registers = el2::sanitise_id_registers(world.host_ids, world.geometry.ipa_bits);
+    for (unsigned i = 0; i < config.vcpus; ++i) {
+        ATOLL_TRY(make_vcpu(world, *vm, i, least_loaded(world, load)));
+    }
+    ATOLL_TRY(wire_devices(world, *vm, host.gic.lr_file({0}).priority_bits()));
+    ATOLL_TRY(world.ffa.add({config.id, config.vcpus, config.share_with, el2::window_of(config)}));
+    world.vms[config.id.value] = vm;
+    world.vm_slots = config.id.value > world.vm_slots ? config.id.value : world.vm_slots;
+    return {};
+}
+
+} // namespace
+
+void start_vms(Host& host) {
+    el2::World& world = *host.world;
+    world.hooks.write_device_tree = &write_device_tree;
+    world.hooks.place = &place;
+    if (host.bundle.empty()) {
+        log::error("no bundle: hand one over as the initrd (QEMU: -initrd build/demo.bundle; make bundle builds one)");
+        return;
+    }
+    Diagnostics diagnostics(nullptr, &report);
+    const ManifestLimits limits{world.pool.counters().free_pages * page_size};
+    if (const Status status = read_manifest(host.bundle, limits, manifest, diagnostics); !status.ok()) {
+        log::error("no VM can start: the bundle is {}", status.error());
+        return;
+    }
+    world.configs = manifest.vms.span();
+    world.ffa.init(el2::make_ffa_ports(world), ffa_tables, next_random(world));
+    std::array<unsigned, max_pcpus> load{};
+    for (const el2::VmConfig& config : manifest.vms) {
+        if (const Status status = build_vm(host, config, load); !status.ok()) {
+            log::error("{}: cannot be built: {}", config.name.view(), status.error());
+        }
+    }
+    for (const u8 index : manifest.start_order) {
+        const el2::VmConfig& config = manifest.vms[index];
+        el2::Vm* const vm = world.vm(config.id);
+        if (vm == nullptr || !config.autostart) {
+            continue;
+        }
+        const Status status = create_vm(world, *vm);
+        if (!status.ok()) {
+            log::error("{}: cannot start: {}", config.name.view(), status.error());
+            continue;
+        }
+        log::info("{}: VM {}, {} vCPUs, {} MiB RAM, window {} MiB", config.name.view(), config.id, config.vcpus,
+                  config.ram_bytes / mib, config.window_bytes / mib);
+    }
+}
+
+} // namespace atl::boot

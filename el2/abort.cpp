@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stage-2 aborts: emulated devices, revoked shares, and what a guest should not have touched. Portable.
+// Every way out is one of: the access was emulated, it is repeated, or the guest takes an external abort and the log a
+// sentence that says who, where and why. [DDI0487 D19.2.40 ISS of data and instruction aborts]
+#include "el2/dispatch.hpp"
+#include "el2/hw.hpp"
+#include "el2/inject.hpp"
+#include "el2/insn_decode.hpp"
+#include "el2/lifecycle.hpp"
+#include "el2/world.hpp"
+#include "lib/arch/el2_regs.hpp"
+#include "lib/arch/esr.hpp"
+#include "lib/log.hpp"
+
+namespace atl::el2 {
+namespace {
+
+using arch::DataAbort::DFSC;
+using arch::DataAbort::WnR;
+
+enum class Outcome : u8 { done, retry, nobody };
+
+constexpr u64 size_mask(unsigned size) {
+    return size == 8 ? ~u64{0} : (u64{1} << (8 * size)) - 1;
+}
+
+/// One access to an emulated device; `value` in and out.
+Outcome access_device(Vcpu& vcpu, Ipa ipa, unsigned size, bool write, u64& value) {
+    Vm& vm = *vcpu.vm;
+    // The interrupt controller first: it is the hot one, and it may ask for a repeat.
+    const u64 gicd_offset = ipa.value - guest_map::gicd.base.value;
+    const u64 gicr_offset = ipa.value - guest_map::gicr_base.value;
+    vgic::Access access;
+    if (gicd_offset < guest_map::gicd.size) {
+        access = write ? vm.gic.gicd_write(vcpu.index, gicd_offset, size, value)
+                       : vm.gic.gicd_read(vcpu.index, gicd_offset, size);
+    } else if (gicr_offset < vm.vcpu_count * guest_map::gicr_stride) {
+        access = write ? vm.gic.gicr_write(vcpu.index, gicr_offset, size, value)
+                       : vm.gic.gicr_read(vcpu.index, gicr_offset, size);
+    } else {
+        const auto target = vm.bus.find(ipa, size);
+        if (target.device == nullptr) {
+            return Outcome::nobody;
+        }
+        if (write) {
+            target.device->write(vcpu.index, target.offset, size, value);
+        } else {
+            value = target.device->read(vcpu.index, target.offset, size);
+        }
+        return Outcome::done;
+    }
+    if (access.kick != 0) {
+        kick_vcpus(vm, access.kick);
+    }
+    value = write ? value : access.value;
+    return access.retry ? Outcome::retry : Outcome::done;
+}
+
+Action refuse(Vcpu& vcpu, u64 esr, u64 far, Ipa ipa, std::string_view why) {
+    const bool fetch = arch::exception_class(esr) == arch::ExceptionClass::instruction_abort_lower;
+    if (may_report(*vcpu.vm)) {
+        log::warn("{} vcpu {}: {} at pc {:x}, va {:x}, ipa {:x}: {} ({}): external abort injected",
+                  vcpu.vm->name(), vcpu.index, fetch ? "fetch" : (WnR::test(esr) ? "write" : "read"), vcpu.pc, far,
+                  ipa, why, arch::fault_status_name(DFSC::get(esr)));
+    }
+    return inject_external_abort(vcpu, esr, far, hw::guest_pstate());
+}
+
+/// No valid syndrome: look at the instruction itself [el2/insn_decode.hpp].
+Action emulate_instruction(Vcpu& vcpu, u64 esr, const hw::FaultAddress& fault) {
+    const u64 pstate = hw::guest_pstate();
+    const bool el0 = (pstate & arch::Spsr::mode_mask) != arch::Spsr::EL1h &&
+                     (pstate & arch::Spsr::mode_mask) != arch::Spsr::EL1t;
+    if ((pstate & arch::Spsr::M4_AArch32) != 0) {
+        return refuse(vcpu, esr, fault.far, fault.ipa, "an AArch32 access that carries no syndrome");
+    }
+    const auto code = hw::translate_guest_read(GuestVa{vcpu.pc}, el0);
+    if (!code.ok() || vcpu.vm->world->ledger.record(*code) == nullptr) {
+        return action::resume; // the guest changed its map meanwhile: let it fetch again
+    }
+    u32 word = 0;
+    hw::copy_in(&word, *code, sizeof(word));
+    const auto decoded = decode_load_store(word);
+    if (!decoded.ok()) {
+        return refuse(vcpu, esr, fault.far, fault.ipa, "an instruction that is not emulated for devices");
+    }
+    const LoadStore& ls = *decoded;
+    const u64 base = ls.base == 31 ? hw::guest_sp() : vcpu.reg(ls.base);
+    const u64 index = ls.has_index ? vcpu.reg(ls.index) : 0;
+    // FAR names the part that faulted; the first access may lie below it, in the same page or not at all.
+    Action result = action::advance | action::reload;
+    u64 values[2] = {};
+    for (unsigned i = 0; i < ls.count; ++i) {
+        const RegisterAccess& access = ls.access[i];
+        const auto ipa = hw::translate_stage1(GuestVa{ls.address(i, base, index)}, access.write, el0);
+        if (!ipa.ok()) {
+            return refuse(vcpu, esr, fault.far, fault.ipa, "an access that leaves the device's page");
+        }
+        values[i] = vcpu.reg(access.reg) & size_mask(access.size);
+        switch (access_device(vcpu, *ipa, access.size, access.write, values[i])) {
+        case Outcome::done:
+            break;
+        case Outcome::retry:
+            return action::resume;
+        case Outcome::nobody:
+            return refuse(vcpu, esr, fault.far, *ipa, "no memory and no device there");
+        }
+    }
+    for (unsigned i = 0; i < ls.count; ++i) {
+        const RegisterAccess& access = ls.access[i];
+        if (!access.write) {
+            vcpu.set_reg(access.reg, loaded_value(values[i], access.size, access.sign_extend, access.to_64));
+        }
+    }
+    if (ls.writeback) {
+        const u64 updated = base + static_cast<u64>(ls.writeback_amount);
+        if (ls.base == 31) {
+            hw::set_guest_sp(updated);
+        } else {
+            vcpu.set_reg(ls.base, updated);
+        }
+    }
+    return result;
+}
+
+/// An abort where the guest has, or had, memory.
+Action on_memory_fault(Vcpu& vcpu, u64 esr, const hw::FaultAddress& fault) {
+    Vm& vm = *vcpu.vm;
+    World& world = *vm.world;
+    stage2::Walk walk;
+    {
+        LockGuard guard(vm.space.lock());
+        walk = vm.space.walk(fault.ipa);
+    }
+    const bool fetch = arch::exception_class(esr) == arch::ExceptionClass::instruction_abort_lower;
+    const bool write = !fetch && WnR::test(esr) && !arch::DataAbort::S1PTW::test(esr);
+    if (walk.mapped && (fetch ? walk.attributes.execute : (write ? walk.attributes.write : walk.attributes.read))) {
+        return action::resume; // a block was being split or merged: repeat [stage2/address_space.hpp]
+    }
+    if (walk.mapped) {
+        return refuse(vcpu, esr, fault.far, fault.ipa,
+                      write ? "shared read-only by its owner" : "mapped without that permission");
+    }
+    if (world.ffa.is_revoked(vm.id, fault.ipa)) {
+        const u64 pstate = hw::guest_pstate();
+        const bool el1 = (pstate & arch::Spsr::M4_AArch32) == 0 && (pstate & arch::Spsr::mode_mask) != arch::Spsr::EL0t;
+        // A process gets SIGBUS and its kernel lives on. The kernel itself would die of an abort: it gets a page of
+        // zeroes of its own to finish on. [docs/sharing.md "Revocation"]
+        if (el1 && !fetch && map_scratch(vm, fault.ipa).ok()) {
+            return action::resume;
+        }
+        return refuse(vcpu, esr, fault.far, fault.ipa, "its owner took this shared buffer back");
+    }
+    if (window_of(*vm.config).contains(fault.ipa)) {
+        return refuse(vcpu, esr, fault.far, fault.ipa, "nothing is retrieved at this place of the share window");
+    }
+    return refuse(vcpu, esr, fault.far, fault.ipa, "no memory and no device there");
+}
+
+} // namespace
+
+Action on_data_abort(Vcpu& vcpu, u64 esr) {
+    const hw::FaultAddress fault = hw::fault_address(esr);
+    const u64 fsc = DFSC::get(esr);
+    if (arch::fsc_type(fsc) == arch::fsc_translation && arch::DataAbort::ISV::test(esr) &&
+        !arch::DataAbort::S1PTW::test(esr)) [[likely]] {
+        const auto size = 1u << arch::DataAbort::SAS::get(esr);
+        const auto rt = static_cast<unsigned>(arch::DataAbort::SRT::get(esr));
+        const bool write = WnR::test(esr);
+        u64 value = write ? vcpu.reg(rt) & size_mask(size) : 0;
+        switch (access_device(vcpu, fault.ipa, size, write, value)) {
+        case Outcome::done:
+            if (write) {
+                return action::advance;
+            }
+            return action::advance | vcpu.set_reg(rt, loaded_value(value, size, arch::DataAbort::SSE::test(esr),
+                                                                   arch::DataAbort::SF::test(esr)));
+        case Outcome::retry:
+            return action::resume;
+        case Outcome::nobody:
+            return on_memory_fault(vcpu, esr, fault);
+        }
+    }
+    if (!fault.ipa_known) {
+        return action::resume;
+    }
+    if (fsc == arch::fsc_external || arch::DataAbort::EA::test(esr)) {
+        return refuse(vcpu, esr, fault.far, fault.ipa, "the memory system reported an error");
+    }
+    const bool device = fault.ipa.value < guest_map::ram_base.value;
+    if (device && arch::fsc_type(fsc) == arch::fsc_translation && !arch::DataAbort::S1PTW::test(esr)) {
+        if (arch::DataAbort::CM::test(esr)) {
+            return action::advance; // cache maintenance of a device's address does nothing
+        }
+        return emulate_instruction(vcpu, esr, fault);
+    }
+    return on_memory_fault(vcpu, esr, fault);
+}
+
+Action on_instruction_abort(Vcpu& vcpu, u64 esr) {
+    const hw::FaultAddress fault = hw::fault_address(esr);
+    if (!fault.ipa_known) {
+        return action::resume;
+    }
+    return on_memory_fault(vcpu, esr, fault);
+}
+
+} // namespace atl::el2

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// FF-A's ports on the real thing [el2/ffa/ports.hpp]. Portable. Called with the share_ledger lock held (or none);
+// takes address-space locks one at a time.
+#include "el2/ffa_ports.hpp"
+
+#include "el2/dispatch.hpp"
+#include "el2/hw.hpp"
+#include "el2/world.hpp"
+#include "lib/panic.hpp"
+
+namespace atl::el2 {
+namespace {
+
+World& world_of(void* context) {
+    return *static_cast<World*>(context);
+}
+
+/// Translates one page of a VM's own RAM. Caller: no address-space lock.
+Result<Pa> own_page(World& world, VmId id, Ipa ipa) {
+    Vm* const vm = world.vm(id);
+    if (vm == nullptr) {
+        return Error::not_found;
+    }
+    const RamBanks banks = ram_banks(vm->config->ram_bytes);
+    if (!banks.low.contains(ipa) && !banks.high.contains(ipa)) {
+        return Error::invalid_argument;
+    }
+    LockGuard guard(vm->space.lock());
+    return vm->space.translate(ipa);
+}
+
+/// Copies page by page: every page must be RAM that the VM owns, shared or not.
+template <class Copy>
+Status for_guest(World& world, VmId vm, Ipa ipa, u64 bytes, Copy copy) {
+    if (bytes > 0 && ipa.value + bytes - 1 < ipa.value) {
+        return Error::overflow;
+    }
+    u64 done = 0;
+    while (done < bytes) {
+        const Ipa at = ipa + done;
+        const u64 in_page = page_size - (at.value & (page_size - 1));
+        const u64 part = in_page < bytes - done ? in_page : bytes - done;
+        const auto pa = own_page(world, vm, at);
+        ATOLL_TRY(pa);
+        const PageRecord* const record = world.ledger.record(*pa);
+        if (record == nullptr || record->owner != vm ||
+            (record->state != PageState::owned && record->state != PageState::shared)) {
+            return Error::denied;
+        }
+        copy(*pa, done, part);
+        done += part;
+    }
+    return {};
+}
+
+Status read_guest(void* context, VmId vm, Ipa ipa, std::span<std::byte> bytes) {
+    return for_guest(world_of(context), vm, ipa, bytes.size(),
+                     [&](Pa pa, u64 done, u64 part) { hw::copy_in(bytes.data() + done, pa, part); });
+}
+
+Status write_guest(void* context, VmId vm, Ipa ipa, std::span<const std::byte> bytes) {
+    return for_guest(world_of(context), vm, ipa, bytes.size(),
+                     [&](Pa pa, u64 done, u64 part) { hw::copy_out(pa, bytes.data() + done, part); });
+}
+
+Status check_owned(void* context, VmId vm, Ipa ipa, u64 page_count) {
+    World& world = world_of(context);
+    for (u64 i = 0; i < page_count; ++i) {
+        const auto pa = own_page(world, vm, ipa + i * page_size);
+        ATOLL_TRY(pa);
+        const PageRecord* const record = world.ledger.record(*pa);
+        if (record == nullptr || record->owner != vm || record->state != PageState::owned) {
+            return Error::denied;
+        }
+    }
+    return {};
+}
+
+Result<ffa::PaRun> claim(void* context, VmId owner, Ipa ipa, u64 max_pages) {
+    World& world = world_of(context);
+    Vm* const vm = world.vm(owner);
+    if (vm == nullptr || !ipa.is_aligned(page_size) || max_pages == 0) {
+        return Error::invalid_argument;
+    }
+    const RamBanks banks = ram_banks(vm->config->ram_bytes);
+    const Range<Ipa> bank = banks.low.contains(ipa) ? banks.low : banks.high;
+    if (!bank.contains(ipa)) {
+        return Error::invalid_argument;
+    }
+    stage2::Walk walk;
+    {
+        LockGuard guard(vm->space.lock());
+        walk = vm->space.walk(ipa);
+    }
+    if (!walk.mapped) {
+        return Error::denied;
+    }
+    u64 pages = walk.bytes_left / page_size; // of one leaf: contiguous
+    pages = pages < max_pages ? pages : max_pages;
+    const u64 in_bank = (bank.end() - ipa) / page_size;
+    pages = pages < in_bank ? pages : in_bank;
+    u64 claimed = 0;
+    while (claimed < pages) {
+        PageRecord* const record = world.ledger.record(walk.pa + claimed * page_size);
+        if (record == nullptr || !check(PageOp::share, *record, owner).ok()) {
+            break;
+        }
+        commit(PageOp::share, *record, owner);
+        ++claimed;
+    }
+    if (claimed == 0) {
+        return Error::denied;
+    }
+    return ffa::PaRun{walk.pa, claimed};
+}
+
+void commit_all(World& world, PageOp op, VmId actor, std::span<const ffa::PaRun> runs) {
+    for (const ffa::PaRun& run : runs) {
+        world.ledger.commit_run(op, run.base, run.page_count * page_size, actor);
+    }
+}
+
+void release(void* context, VmId owner, std::span<const ffa::PaRun> runs) {
+    commit_all(world_of(context), PageOp::reclaim, owner, runs);
+}
+
+Status retrieve(void* context, VmId borrower, std::span<const ffa::PaRun> runs) {
+    World& world = world_of(context);
+    for (const ffa::PaRun& run : runs) {
+        ATOLL_TRY(world.ledger.check_run(PageOp::retrieve, run.base, run.page_count * page_size, borrower));
+    }
+    commit_all(world, PageOp::retrieve, borrower, runs);
+    return {};
+}
+
+void relinquish(void* context, VmId borrower, std::span<const ffa::PaRun> runs) {
+    commit_all(world_of(context), PageOp::relinquish, borrower, runs);
+}
+
+/// The IPA at which `vm` has its own RAM page `pa`. Caller: the address space's lock.
+Result<Ipa> ipa_of(const Vm& vm, Pa pa) {
+    const auto is_at = [&](Ipa ipa) {
+        const auto walk = vm.space.walk(ipa);
+        return walk.mapped && walk.pa == pa;
+    };
+    for (unsigned i = 0; i < vm.run_count; ++i) {
+        const RamRun& run = vm.runs[i];
+        if (run.pages.contains(pa) && is_at(run.ipa + (pa - run.pages.base))) {
+            return run.ipa + (pa - run.pages.base);
+        }
+    }
+    // A page that replaced a retained one has no run of its own: rare, so it is found by looking.
+    for (unsigned i = 0; i < vm.run_count; ++i) {
+        for (u64 offset = 0; offset < vm.runs[i].pages.size; offset += page_size) {
+            if (is_at(vm.runs[i].ipa + offset)) {
+                return vm.runs[i].ipa + offset;
+            }
+        }
+    }
+    return Error::not_found;
+}
+
+void retain(void* context, VmId owner, std::span<const ffa::PaRun> runs) {
+    World& world = world_of(context);
+    Vm& vm = *world.vm(owner);
+    LockGuard guard(vm.space.lock());
+    for (const ffa::PaRun& run : runs) {
+        for (u64 i = 0; i < run.page_count; ++i) {
+            const Pa page = run.base + i * page_size;
+            const auto ipa = ipa_of(vm, page);
+            ATOLL_CHECK(ipa.ok());
+            auto debt = vm.space.unmap(*ipa, page_size);
+            ATOLL_CHECK(debt.ok());
+            vm.space.complete(std::move(*debt));
+            vm.patched = true;
+            world.ledger.commit_run(PageOp::owner_died, page, page_size, owner);
+        }
+    }
+}
+
+void free_retained(void* context, std::span<const ffa::PaRun> runs) {
+    World& world = world_of(context);
+    for (const ffa::PaRun& run : runs) {
+        hw::zero_pages(run.base, run.page_count);
+        ATOLL_CHECK(world.pool.free_run(PageRun{run.base, run.page_count * page_size}).ok());
+    }
+}
+
+Status map(void* context, VmId borrower, Ipa ipa, std::span<const ffa::PaRun> runs, ffa::Access access) {
+    Vm& vm = *world_of(context).vm(borrower);
+    stage2::MapAttributes attributes = stage2::ram_attributes;
+    attributes.execute = false;
+    attributes.write = access == ffa::Access::read_write;
+    LockGuard guard(vm.space.lock());
+    for (const ffa::PaRun& run : runs) {
+        ATOLL_TRY(vm.space.map(ipa, run.base, run.page_count * page_size, attributes));
+        ipa += run.page_count * page_size;
+    }
+    return {};
+}
+
+void unmap(void* context, VmId borrower, Ipa ipa, u64 page_count) {
+    Vm& vm = *world_of(context).vm(borrower);
+    LockGuard guard(vm.space.lock());
+    auto debt = vm.space.unmap(ipa, page_count * page_size);
+    ATOLL_CHECK(debt.ok()); // a whole buffer: no block is split, so no table is needed
+    vm.space.complete(std::move(*debt));
+}
+
+std::byte* alloc_page(void* context) {
+    const auto page = world_of(context).pool.allocate(0);
+    return page.ok() ? static_cast<std::byte*>(static_cast<void*>(hw::ram(*page, page_size).data())) : nullptr;
+}
+
+void free_page(void* context, std::byte* page) {
+    World& world = world_of(context);
+    ATOLL_CHECK(world.pool.free(hw::pa_of(page), 0).ok());
+}
+
+void raise_notification(void* context, VmId id) {
+    Vm* const vm = world_of(context).vm(id);
+    if (vm != nullptr && vm->state == VmState::running) {
+        kick_vcpus(*vm, vm->gic.pulse(Intid{ffa::notification_intid}));
+    }
+}
+
+} // namespace
+
+ffa::Ports make_ffa_ports(World& world) {
+    return {&world, read_guest, write_guest, check_owned, claim,      release,   retrieve, relinquish,
+            retain, free_retained, map,      unmap,       alloc_page, free_page, raise_notification};
+}
+
+} // namespace atl::el2

@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: Apache-2.0
+// VM life cycle and its jobs. Portable. See el2/vm.hpp for the states.
+#include "el2/lifecycle.hpp"
+
+#include "el2/dispatch.hpp"
+#include "el2/hw.hpp"
+#include "el2/world.hpp"
+#include "lib/arch/el2_regs.hpp"
+#include "lib/arch/esr.hpp"
+#include "lib/log.hpp"
+#include "lib/panic.hpp"
+
+namespace atl::el2 {
+namespace {
+
+constexpr u64 step_bytes = 2 * mib; // a job's step: bounds what it adds to other VMs' latency
+
+// Stages of the load job, in order; teardown has one of its own.
+constexpr u32 stage_zero = 0;    // fresh RAM only
+constexpr u32 stage_kernel = 1;
+constexpr u32 stage_ramdisk = 2;
+constexpr u32 stage_start = 3;
+constexpr u32 stage_scrub = 10;
+
+PerCpu& job_cpu(const Vm& vm) {
+    return *vm.vcpus[0]->cpu;
+}
+
+/// Caller: lifecycle_lock.
+void queue_job(Vm& vm, u32 stage) {
+    PerCpu& cpu = job_cpu(vm);
+    vm.job_stage = stage;
+    vm.job_position = 0;
+    vm.next_job = nullptr;
+    Vm** at = &cpu.jobs;
+    while (*at != nullptr) {
+        at = &(*at)->next_job;
+    }
+    __atomic_store_n(at, &vm, __ATOMIC_RELEASE);
+    hw::send_kick(cpu.index);
+}
+
+/// Caller: lifecycle_lock.
+void unqueue_job(PerCpu& cpu, Vm& vm) {
+    for (Vm** at = &cpu.jobs; *at != nullptr; at = &(*at)->next_job) {
+        if (*at == &vm) {
+            __atomic_store_n(at, vm.next_job, __ATOMIC_RELEASE);
+            vm.next_job = nullptr;
+            return;
+        }
+    }
+}
+
+/// RAM at `ipa` as runs of physical memory: calls visit(Pa, bytes) until `bytes` are done.
+template <class Visit>
+Status for_ram(const Vm& vm, Ipa ipa, u64 bytes, Visit visit) {
+    while (bytes != 0) {
+        const auto walk = vm.space.walk(ipa);
+        if (!walk.mapped) {
+            return Error::not_found;
+        }
+        const u64 part = walk.bytes_left < bytes ? walk.bytes_left : bytes;
+        visit(walk.pa, part);
+        ipa += part;
+        bytes -= part;
+    }
+    return {};
+}
+
+Status copy_to_guest(Vm& vm, Ipa to, std::span<const u8> from) {
+    const u8* source = from.data();
+    return for_ram(vm, to, from.size(), [&](Pa pa, u64 bytes) {
+        hw::copy_out(pa, source, bytes);
+        hw::sync_instructions(pa, bytes);
+        source += bytes;
+    });
+}
+
+Status map_ram(World& world, Vm& vm) {
+    const RamBanks banks = ram_banks(vm.config->ram_bytes);
+    static constinit PageRun found[Vm::max_runs]; // under lifecycle_lock
+    vm.run_count = 0;
+    for (const Range<Ipa>& bank : {banks.low, banks.high}) {
+        if (bank.empty()) {
+            continue;
+        }
+        const auto count =
+            world.pool.allocate_ram(bank.size, vm.id, std::span(found, Vm::max_runs - vm.run_count));
+        ATOLL_TRY(count);
+        Ipa at = bank.base;
+        for (std::size_t i = 0; i < *count; ++i) {
+            vm.runs[vm.run_count++] = {at, found[i]};
+            at += found[i].size;
+        }
+    }
+    LockGuard guard(vm.space.lock());
+    for (unsigned i = 0; i < vm.run_count; ++i) {
+        ATOLL_TRY(vm.space.map(vm.runs[i].ipa, vm.runs[i].pages.base, vm.runs[i].pages.size, stage2::ram_attributes));
+    }
+    return {};
+}
+
+/// Gives every page of the VM back: those in state owned are released to scrubbing, zeroed and freed.
+void free_all_runs(World& world, Vm& vm) {
+    for (unsigned i = 0; i < vm.run_count; ++i) {
+        const PageRun run = vm.runs[i].pages;
+        for (u64 offset = 0; offset < run.size; offset += page_size) {
+            const Pa page = run.base + offset;
+            if (world.ledger.check_run(PageOp::release, page, page_size, vm.id).ok()) {
+                world.ledger.commit_run(PageOp::release, page, page_size, vm.id);
+                hw::zero_pages(page, 1);
+                ATOLL_CHECK(world.pool.free(page, 0).ok());
+            }
+        }
+    }
+    vm.run_count = 0;
+}
+
+void start_first_vcpu(Vm& vm, const Hooks::Placement& place) {
+    Vcpu& first = *vm.vcpus[0];
+    first.start_pc = place.entry.value;
+    first.start_context = place.x0;
+    __atomic_store_n(&first.power, Power::on_pending, __ATOMIC_RELEASE);
+    first.cpu->queue.start(first);
+    hw::send_kick(first.cpu->index);
+}
+
+Status write_device_tree(World& world, Vm& vm, const Hooks::Placement& place) {
+    alignas(16) static constinit u8 tree[64 * kib]; // under lifecycle_lock
+    const auto bytes = world.hooks.write_device_tree(world, vm, std::span<u8>(tree, sizeof(tree)));
+    ATOLL_TRY(bytes);
+    return copy_to_guest(vm, place.device_tree, std::span<const u8>(tree, *bytes));
+}
+
+Status finish_load(World& world, Vm& vm, const Hooks::Placement& place) {
+    LockGuard guard(world.lifecycle_lock);
+    if (place.has_device_tree) {
+        ATOLL_TRY(write_device_tree(world, vm, place));
+    }
+    vm.state = VmState::running;
+    vm.crashed = false;
+    vm.reports = 0;
+    ++vm.boots;
+    unqueue_job(job_cpu(vm), vm);
+    if (!vm.rebooting) {
+        world.ffa.vm_started(vm.id); // vm_reset() has done it otherwise
+    }
+    vm.rebooting = false;
+    vm.cntvoff = hw::counter();
+    start_first_vcpu(vm, place);
+    return {};
+}
+
+/// One step of zeroing: positions count bytes over all runs.
+bool zero_step(Vm& vm) {
+    u64 skip = vm.job_position;
+    for (unsigned i = 0; i < vm.run_count; ++i) {
+        const PageRun run = vm.runs[i].pages;
+        if (skip >= run.size) {
+            skip -= run.size;
+            continue;
+        }
+        const u64 left = run.size - skip;
+        const u64 bytes = left < step_bytes ? left : step_bytes;
+        hw::zero_pages(run.base + skip, bytes / page_size);
+        vm.job_position += bytes;
+        return true;
+    }
+    return false;
+}
+
+/// One step of copying `from` to `to`. True while there is more.
+Result<bool> copy_step(Vm& vm, Ipa to, std::span<const u8> from) {
+    if (vm.job_position >= from.size()) {
+        return false;
+    }
+    const u64 left = from.size() - vm.job_position;
+    const u64 bytes = left < step_bytes ? left : step_bytes;
+    ATOLL_TRY(copy_to_guest(vm, to + vm.job_position, from.subspan(vm.job_position, bytes)));
+    vm.job_position += bytes;
+    return true;
+}
+
+void next_stage(Vm& vm) {
+    ++vm.job_stage;
+    vm.job_position = 0;
+}
+
+/// Every vCPU has left: resets what the VM had besides its memory.
+void reset_devices(Vm& vm) {
+    ATOLL_CHECK(vm.gic.reset().ok()); // every vCPU has been saved
+    vm.bus.reset_all();
+    for (unsigned i = 0; i < vm.vcpu_count; ++i) {
+        Vcpu& v = *vm.vcpus[i];
+        v.ptimer.reset();
+        v.ptimer_deadline = vtimer::never;
+        v.deadline = vtimer::never;
+        v.debug = {};
+        v.debug_live = false;
+        v.os_lock = true;
+        v.park_request = false;
+        v.stop_request = false;
+    }
+    for (LastVcpu& last : vm.last_on) {
+        last.vcpu = nullptr; // forces a TLB invalidation at the next load
+    }
+}
+
+/// Pages that survive in a borrower are no longer this VM's: fresh ones take their place. [ffa::Ports::retain]
+Status refill_holes(World& world, Vm& vm) {
+    LockGuard guard(vm.space.lock());
+    for (unsigned i = 0; i < vm.run_count; ++i) {
+        const RamRun run = vm.runs[i];
+        for (u64 offset = 0; offset < run.pages.size; offset += page_size) {
+            const auto walk = vm.space.walk(run.ipa + offset);
+            if (walk.mapped) {
+                offset += (walk.bytes_left & ~(page_size - 1)) - page_size;
+                continue;
+            }
+            auto page = world.pool.allocate(0, vm.id);
+            ATOLL_TRY(page);
+            hw::zero_pages(*page, 1);
+            ATOLL_TRY(vm.space.map(run.ipa + offset, *page, page_size, stage2::ram_attributes));
+            vm.patched = true;
+        }
+    }
+    return {};
+}
+
+/// The last vCPU of a stopping VM has left. Caller: lifecycle_lock.
+void all_left(Vm& vm) {
+    reset_devices(vm);
+    if (vm.after_stop == AfterStop::restart) {
+        vm.state = VmState::loading;
+        vm.rebooting = true;
+        queue_job(vm, stage_kernel);
+    } else {
+        vm.state = VmState::tearing_down;
+        queue_job(vm, stage_scrub);
+    }
+}
+
+bool any_alive(const World& world) {
+    for (unsigned id = 1; id <= world.vm_slots; ++id) {
+        if (world.vms[id] != nullptr && (world.vms[id]->state != VmState::absent || world.vms[id]->crashed)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void fail_load(World& world, Vm& vm, Error error) {
+    log::error("{}: cannot be loaded: {}", vm.name(), error);
+    LockGuard guard(world.lifecycle_lock);
+    unqueue_job(job_cpu(vm), vm);
+    vm.crashed = true;
+    vm.state = VmState::tearing_down;
+    queue_job(vm, stage_scrub);
+}
+
+/// Frees the RAM of a VM that is off. One run at a time.
+void scrub_step(World& world, Vm& vm) {
+    if (vm.job_position == 0) {
+        world.ffa.vm_died(vm.id);
+        vm.job_position = 1;
+        return;
+    }
+    release_vm_memory(world, vm);
+    LockGuard guard(world.lifecycle_lock);
+    unqueue_job(job_cpu(vm), vm);
+    vm.state = VmState::absent;
+    log::info("{}: is off{}", vm.name(), vm.crashed ? " after a crash" : "");
+    if (!any_alive(world) && world.power_off_when_done) {
+        log::info("every VM is off: turning the machine off");
+        world.hooks.power_off(world);
+    }
+}
+
+} // namespace
+
+/// Unmaps and frees everything that the VM owns. No vCPU runs; FF-A has let go of it.
+void release_vm_memory(World& world, Vm& vm) {
+    if (vm.space.alive()) {
+        // Page by page where the map and the runs differ: retained pages are gone from the map already.
+        if (vm.patched) {
+            LockGuard guard(vm.space.lock());
+            for (unsigned i = 0; i < vm.run_count; ++i) {
+                for (u64 offset = 0; offset < vm.runs[i].pages.size; offset += page_size) {
+                    const auto walk = vm.space.walk(vm.runs[i].ipa + offset);
+                    const Pa own = vm.runs[i].pages.base + offset;
+                    if (walk.mapped && walk.pa != own &&
+                        world.ledger.check_run(PageOp::release, walk.pa, page_size, vm.id).ok()) {
+                        world.ledger.commit_run(PageOp::release, walk.pa, page_size, vm.id);
+                        hw::zero_pages(walk.pa, 1);
+                        ATOLL_CHECK(world.pool.free(walk.pa, 0).ok());
+                    }
+                }
+            }
+            vm.patched = false;
+        }
+        vm.space.destroy();
+    }
+    free_all_runs(world, vm);
+    if (vm.has_scratch) {
+        hw::zero_pages(vm.scratch, 1);
+        ATOLL_CHECK(world.pool.free(vm.scratch, 0).ok());
+        vm.has_scratch = false;
+    }
+    if (vm.vmid.value != 0) {
+        static_cast<void>(world.vmids.release(vm.vmid));
+        vm.vmid = {};
+    }
+}
+
+Status create_vm(World& world, Vm& vm) {
+    LockGuard guard(world.lifecycle_lock);
+    if (vm.state != VmState::absent) {
+        return Error::busy;
+    }
+    const auto vmid = world.vmids.allocate();
+    ATOLL_TRY(vmid);
+    vm.vmid = *vmid;
+    Status status = vm.space.init(world.geometry, vm.vmid, stage2::TableMemory(world.table_memory));
+    if (status.ok()) {
+        status = map_ram(world, vm);
+    }
+    if (!status.ok()) {
+        release_vm_memory(world, vm);
+        return status;
+    }
+    vm.crashed = false;
+    reset_devices(vm);
+    vm.state = VmState::loading;
+    queue_job(vm, stage_zero);
+    return {};
+}
+
+void stop_vm(Vm& vm, AfterStop after, bool crashed) {
+    World& world = *vm.world;
+    LockGuard guard(world.lifecycle_lock);
+    if (vm.state != VmState::running) {
+        return; // stopping already, or not there
+    }
+    vm.state = VmState::stopping;
+    vm.after_stop = after;
+    vm.crashed = crashed;
+    vm.vcpus_left = vm.vcpu_count;
+    for (unsigned i = 0; i < vm.vcpu_count; ++i) {
+        vm.vcpus[i]->left = false;
+    }
+    if (!crashed) {
+        log::info("{}: {}", vm.name(), after == AfterStop::restart ? "restarts" : "turns off");
+    }
+    for (unsigned cpu = 0; cpu < world.pcpu_count; ++cpu) {
+        __atomic_store_n(&world.pcpus[cpu]->reap_pending, 1U, __ATOMIC_RELEASE);
+        hw::send_kick(world.pcpus[cpu]->index);
+    }
+}
+
+Action crash_vm(Vcpu& vcpu, std::string_view why, u64 esr, Ipa ipa) {
+    Vm& vm = *vcpu.vm;
+    log::error("{} vcpu {}: stopped at pc {:x}, ipa {:x}, esr {:x} ({}): {}", vm.name(), vcpu.index, vcpu.pc, ipa, esr,
+               arch::to_string(arch::exception_class(esr)), why);
+    stop_vm(vm, vm.config->on_crash == CrashPolicy::restart ? AfterStop::restart : AfterStop::off, true);
+    return action::leave;
+}
+
+void reap_stopped(PerCpu& cpu) {
+    if (__atomic_exchange_n(&cpu.reap_pending, 0U, __ATOMIC_ACQUIRE) == 0) {
+        return;
+    }
+    World& world = *cpu.world;
+    LockGuard guard(world.lifecycle_lock);
+    for (Vcpu* v = cpu.home_list; v != nullptr; v = v->next_at_home) {
+        Vm& vm = *v->vm;
+        if (vm.state != VmState::stopping || v->left) {
+            continue;
+        }
+        v->left = true;
+        v->deadline = vtimer::never;
+        cpu.queue.stop(*v);
+        __atomic_store_n(&v->power, Power::off, __ATOMIC_RELEASE);
+        if (--vm.vcpus_left == 0) {
+            all_left(vm);
+        }
+    }
+}
+
+bool has_job(const PerCpu& cpu) {
+    return __atomic_load_n(&cpu.jobs, __ATOMIC_ACQUIRE) != nullptr;
+}
+
+bool run_job_step(PerCpu& cpu) {
+    Vm* const vm = __atomic_load_n(&cpu.jobs, __ATOMIC_ACQUIRE);
+    if (vm == nullptr) {
+        return false;
+    }
+    World& world = *cpu.world;
+    if (vm->job_stage == stage_scrub) {
+        scrub_step(world, *vm);
+        return true;
+    }
+    const auto place = world.hooks.place(world, *vm);
+    if (!place.ok()) {
+        fail_load(world, *vm, place.error());
+        return true;
+    }
+    Result<bool> more = false;
+    switch (vm->job_stage) {
+    case stage_zero:
+        more = zero_step(*vm);
+        break;
+    case stage_kernel:
+        if (vm->job_position == 0 && vm->rebooting) {
+            world.ffa.vm_reset(vm->id);
+            if (const Status refilled = refill_holes(world, *vm); !refilled.ok()) {
+                fail_load(world, *vm, refilled.error());
+                return true;
+            }
+        }
+        more = copy_step(*vm, place->kernel, vm->config->kernel.bytes);
+        break;
+    case stage_ramdisk:
+        more = copy_step(*vm, place->ramdisk, vm->config->ramdisk);
+        break;
+    case stage_start:
+        if (const Status started = finish_load(world, *vm, *place); !started.ok()) {
+            fail_load(world, *vm, started.error());
+        }
+        return true;
+    default:
+        break;
+    }
+    if (!more.ok()) {
+        fail_load(world, *vm, more.error());
+    } else if (!*more) {
+        next_stage(*vm);
+    }
+    return true;
+}
+
+Status map_scratch(Vm& vm, Ipa page) {
+    World& world = *vm.world;
+    LockGuard guard(vm.space.lock());
+    if (!vm.has_scratch) {
+        const auto scratch = world.pool.allocate(0);
+        ATOLL_TRY(scratch);
+        vm.scratch = *scratch;
+        vm.has_scratch = true;
+        hw::zero_pages(vm.scratch, 1);
+    }
+    stage2::MapAttributes attributes = stage2::ram_attributes;
+    attributes.execute = false;
+    const Status mapped = vm.space.map(page.align_down(page_size), vm.scratch, page_size, attributes);
+    if (!mapped.ok() && mapped.error() == Error::already_exists) {
+        return {}; // another vCPU was faster
+    }
+    return mapped;
+}
+
+void reset_vcpu_registers(Vcpu& vcpu, u64 pc, u64 context) {
+    for (u64& x : vcpu.x) {
+        x = 0;
+    }
+    vcpu.x[0] = context;
+    vcpu.pc = pc;
+    namespace Spsr = arch::Spsr;
+    vcpu.pstate = Spsr::EL1h | Spsr::D | Spsr::A | Spsr::I | Spsr::F;
+    vcpu.sys = {};
+    vcpu.sys.sctlr = 0x30d0'0800; // RES1 bits; MMU and caches off, little endian [DDI0487 D19.2.124]
+    vcpu.fp = {};
+    vcpu.debug = {};
+    vcpu.debug_live = false;
+    vcpu.os_lock = true;
+}
+
+const char* to_string(VmState state) {
+    switch (state) {
+    case VmState::absent:
+        return "off";
+    case VmState::loading:
+        return "loading";
+    case VmState::running:
+        return "running";
+    case VmState::stopping:
+        return "stopping";
+    case VmState::tearing_down:
+        return "turning off";
+    }
+    return "?";
+}
+
+} // namespace atl::el2

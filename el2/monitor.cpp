@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+// The monitor's commands: what an operator asks of a running system. Runs on the boot CPU, from the console's
+// interrupt; reads counters of other pCPUs without locks, so a figure may be one exit old.
+#include "el2/console.hpp"
+#include "el2/dispatch.hpp"
+#include "el2/hw.hpp"
+#include "el2/lifecycle.hpp"
+#include "el2/world.hpp"
+#include "lib/arch/esr.hpp"
+#include "lib/panic.hpp"
+
+namespace atl::el2 {
+namespace {
+
+struct Context {
+    World& world;
+    std::string_view argument;
+};
+
+template <class... Args>
+void say(World& world, std::string_view format, const Args&... args) {
+    format_to(TextSink{&world, [](void* context, std::string_view text) {
+                           static_cast<World*>(context)->console.print(text);
+                       }},
+              format, args...);
+}
+
+Vm* find_vm(World& world, std::string_view name) {
+    for (unsigned id = 1; id <= world.vm_slots; ++id) {
+        Vm* const vm = world.vms[id];
+        if (vm != nullptr && vm->name() == name) {
+            return vm;
+        }
+    }
+    return nullptr;
+}
+
+const char* state_name(const Vcpu& vcpu) {
+    if (__atomic_load_n(&vcpu.power, __ATOMIC_RELAXED) == Power::off) {
+        return "off";
+    }
+    switch (vcpu.state) {
+    case SchedState::off:
+        return "off";
+    case SchedState::ready:
+        return "ready";
+    case SchedState::running:
+        return "running";
+    case SchedState::parked:
+        return "parked";
+    }
+    return "?";
+}
+
+u64 ms_since_boot(const World& world) {
+    return (hw::counter() - world.boot_counter) / (world.counter_hz / 1000);
+}
+
+void cmd_vms(Context c) {
+    for (unsigned id = 1; id <= c.world.vm_slots; ++id) {
+        const Vm* const vm = c.world.vms[id];
+        if (vm == nullptr) {
+            continue;
+        }
+        say(c.world, "{} {:12}  {}  boots {}  RAM {} MiB  window {} MiB\n", id, vm->name(),
+            vm->crashed ? "crashed" : to_string(vm->state), vm->boots, vm->config->ram_bytes / mib,
+            vm->config->window_bytes / mib);
+        for (unsigned i = 0; i < vm->vcpu_count; ++i) {
+            const Vcpu& v = *vm->vcpus[i];
+            say(c.world, "    vcpu {} on cpu {}  {}  ran {} ms\n", i, v.cpu->index, state_name(v),
+                v.run_ticks / (c.world.counter_hz / 1000));
+        }
+    }
+}
+
+void say_exits(World& world, const Vm& vm) {
+    u64 total = 0;
+    u64 irqs = 0;
+    for (unsigned i = 0; i < vm.vcpu_count; ++i) {
+        irqs += vm.vcpus[i]->irq_exits;
+    }
+    for (unsigned ec = 0; ec < 64; ++ec) {
+        u64 n = 0;
+        for (unsigned i = 0; i < vm.vcpu_count; ++i) {
+            n += vm.vcpus[i]->exits[ec];
+        }
+        total += n;
+        if (n != 0) {
+            say(world, "  exits {} {}\n", arch::to_string(static_cast<arch::ExceptionClass>(ec)), n);
+        }
+    }
+    say(world, "  exits interrupt {}\n  exits total {}\n", irqs, total + irqs);
+    say(world, "  injected: {} undefined instructions, {} external aborts\n", vm.undefined_injected, vm.aborts_injected);
+}
+
+void cmd_stats(Context c) {
+    World& world = c.world;
+    say(world, "up {} ms\n", ms_since_boot(world));
+    for (unsigned i = 0; i < world.pcpu_count; ++i) {
+        const PerCpu& cpu = *world.pcpus[i];
+        say(world, "cpu {}: {} world switches, idle {} ms\n", i, cpu.switches,
+            cpu.idle_ticks / (world.counter_hz / 1000));
+    }
+    for (unsigned id = 1; id <= world.vm_slots; ++id) {
+        if (world.vms[id] != nullptr && (c.argument.empty() || c.argument == world.vms[id]->name())) {
+            say(world, "{}:\n", world.vms[id]->name());
+            say_exits(world, *world.vms[id]);
+        }
+    }
+    const auto pool = world.pool.counters();
+    say(world, "pages: {} free of {}\n", pool.free_pages, pool.total_pages);
+}
+
+void cmd_pages(Context c) {
+    const auto census = c.world.ledger.census();
+    for (unsigned state = 0; state < page_states; ++state) {
+        say(c.world, "{:12} {}\n", to_string(static_cast<PageState>(state)), census.pages[state]);
+    }
+}
+
+void cmd_irqs(Context c) {
+    Vm* const vm = find_vm(c.world, c.argument);
+    if (vm == nullptr) {
+        say(c.world, "irqs: no VM is called '{}'\n", c.argument);
+        return;
+    }
+    vm->gic.dump(TextSink{&c.world, [](void* context, std::string_view text) {
+                              static_cast<World*>(context)->console.print(text);
+                          }});
+}
+
+void cmd_walk(Context c) {
+    std::size_t space = 0;
+    while (space < c.argument.size() && c.argument[space] != ' ') {
+        ++space;
+    }
+    Vm* const vm = find_vm(c.world, std::string_view(c.argument.data(), space));
+    if (vm == nullptr || space >= c.argument.size()) {
+        say(c.world, "usage: walk VM IPA\n");
+        return;
+    }
+    u64 ipa = 0;
+    for (std::size_t i = space + 1; i < c.argument.size(); ++i) {
+        const char ch = c.argument[i];
+        const u64 digit = ch >= '0' && ch <= '9'   ? static_cast<u64>(ch - '0')
+                          : ch >= 'a' && ch <= 'f' ? static_cast<u64>(ch - 'a' + 10)
+                                                   : 16;
+        if (digit < 16) {
+            ipa = ipa << 4 | digit;
+        } else if (ch == 'x') {
+            ipa = 0;
+        }
+    }
+    if (!vm->space.alive()) {
+        say(c.world, "{} is off\n", vm->name());
+        return;
+    }
+    LockGuard guard(vm->space.lock());
+    const auto walk = vm->space.walk(Ipa{ipa});
+    for (unsigned level = walk.start_level; level <= walk.level && level < 4; ++level) {
+        say(c.world, "  level {}: {:016x}\n", level, walk.entries[level]);
+    }
+    if (walk.mapped) {
+        say(c.world, "  ipa {:x} -> pa {:x} {}{}{} {}\n", ipa, walk.pa, walk.attributes.read ? "r" : "-",
+            walk.attributes.write ? "w" : "-", walk.attributes.execute ? "x" : "-",
+            walk.attributes.memory == stage2::MemoryType::normal ? "normal" : "device");
+    } else {
+        say(c.world, "  ipa {:x} is not mapped\n", ipa);
+    }
+}
+
+void stop(Context c, AfterStop after) {
+    Vm* const vm = find_vm(c.world, c.argument);
+    if (vm == nullptr || vm->state != VmState::running) {
+        say(c.world, "no running VM is called '{}'\n", c.argument);
+        return;
+    }
+    stop_vm(*vm, after, false);
+}
+
+void cmd_stop(Context c) {
+    stop(c, AfterStop::off);
+}
+
+void cmd_reset(Context c) {
+    stop(c, AfterStop::restart);
+}
+
+void cmd_start(Context c) {
+    Vm* const vm = find_vm(c.world, c.argument);
+    if (vm == nullptr) {
+        say(c.world, "no VM is called '{}'\n", c.argument);
+        return;
+    }
+    if (const Status status = create_vm(c.world, *vm); !status.ok()) {
+        say(c.world, "{} cannot start: {}\n", vm->name(), status.error());
+    }
+}
+
+void cmd_off(Context c) {
+    say(c.world, "turning the machine off\n");
+    c.world.hooks.power_off(c.world);
+}
+
+void cmd_panic(Context) {
+    ATOLL_PANIC("asked for at the monitor");
+}
+
+struct Command {
+    std::string_view name;
+    std::string_view help;
+    void (*run)(Context);
+};
+
+constexpr Command commands[] = {
+    {"vms", "VMs and their vCPUs: state, home CPU, time", cmd_vms},
+    {"stats", "[VM]  exits by cause, switches, idle time, memory", cmd_stats},
+    {"pages", "pages of host memory by state", cmd_pages},
+    {"irqs", "VM  interrupts that are not idle, and where each sits", cmd_irqs},
+    {"walk", "VM IPA  stage-2 table entries for an address", cmd_walk},
+    {"start", "VM  starts a VM that is off", cmd_start},
+    {"stop", "VM  turns a VM off", cmd_stop},
+    {"reset", "VM  restarts a VM from its images", cmd_reset},
+    {"off", "turns the machine off", cmd_off},
+    {"panic", "stops EL2 with a report, as its own fault would", cmd_panic},
+};
+
+} // namespace
+
+void run_monitor_command(World& world, std::string_view line) {
+    std::size_t word = 0;
+    while (word < line.size() && line[word] != ' ') {
+        ++word;
+    }
+    std::size_t rest = word;
+    while (rest < line.size() && line[rest] == ' ') {
+        ++rest;
+    }
+    const std::string_view name(line.data(), word);
+    std::string_view argument(line.data() + rest, line.size() - rest);
+    while (!argument.empty() && argument.back() == ' ') {
+        argument.remove_suffix(1);
+    }
+    if (name.empty()) {
+        return;
+    }
+    if (name == "help") {
+        for (const Command& command : commands) {
+            say(world, "{:6} {}\n", command.name, command.help);
+        }
+        say(world, "Keys: Ctrl-] then a digit: that guest; n: next guest; m: monitor; ?: help\n");
+        return;
+    }
+    for (const Command& command : commands) {
+        if (command.name == name) {
+            command.run(Context{world, argument});
+            return;
+        }
+    }
+    say(world, "unknown command '{}': try help\n", name);
+}
+
+} // namespace atl::el2

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Timers and scheduling decisions of one pCPU. Portable. [DDI0487 D12 generic timer]
+#include "el2/run.hpp"
+
+#include "el2/dispatch.hpp"
+#include "el2/hw.hpp"
+#include "el2/lifecycle.hpp"
+#include "el2/world.hpp"
+#include "lib/arch/el2_regs.hpp"
+
+namespace atl::el2 {
+namespace {
+
+constexpr Intid ptimer_intid{30}; // EL1 physical timer, PPI 14
+constexpr Intid vtimer_intid{27}; // virtual timer, PPI 11
+
+u64 earlier(u64 a, u64 b) {
+    return a < b ? a : b;
+}
+
+} // namespace
+
+void arm_timer(PerCpu& cpu, const Vcpu* loaded) {
+    u64 deadline = earlier(cpu.slice_end, cpu.next_deadline);
+    if (loaded != nullptr) {
+        deadline = earlier(deadline, loaded->ptimer_deadline);
+    }
+    if (deadline != cpu.armed) {
+        cpu.armed = deadline;
+        hw::set_timer(deadline);
+    }
+}
+
+void on_physical_timer_write(Vcpu& vcpu) {
+    const u64 now = hw::counter();
+    vcpu.ptimer_deadline = vcpu.ptimer.deadline(now).value_or(vtimer::never);
+    kick_vcpus(*vcpu.vm, vcpu.vm->gic.set_ppi(vcpu.index, ptimer_intid, vcpu.ptimer.line_high(now)));
+    arm_timer(*vcpu.cpu, &vcpu);
+}
+
+void sample_timers(Vcpu& vcpu, u64 now) {
+    vgic::VirtualGic& gic = vcpu.vm->gic;
+    VcpuMask mask = 0;
+    const auto virtual_timer =
+        vtimer::parked_virtual_timer(vcpu.sys.cntv_ctl, vcpu.sys.cntv_cval, vcpu.vm->cntvoff, now);
+    mask |= gic.set_ppi(vcpu.index, vtimer_intid, virtual_timer.line_high);
+    mask |= gic.set_ppi(vcpu.index, ptimer_intid, vcpu.ptimer.line_high(now));
+    vcpu.ptimer_deadline = vcpu.ptimer.deadline(now).value_or(vtimer::never);
+    vcpu.deadline = earlier(virtual_timer.deadline, vcpu.ptimer_deadline);
+    vcpu.cpu->next_deadline = earlier(vcpu.cpu->next_deadline, vcpu.deadline);
+    kick_vcpus(*vcpu.vm, mask);
+}
+
+void on_timer(PerCpu& cpu, Vcpu* loaded) {
+    const u64 now = hw::counter();
+    cpu.armed = vtimer::never; // it has fired: whatever comes next must be programmed
+    cpu.next_deadline = vtimer::never;
+    for (Vcpu* v = cpu.home_list; v != nullptr; v = v->next_at_home) {
+        if (v == loaded) {
+            if (v->ptimer_deadline <= now) {
+                on_physical_timer_write(*v);
+            }
+            continue;
+        }
+        if (v->deadline <= now) {
+            v->deadline = vtimer::never;
+            sample_timers(*v, now);
+        }
+        cpu.next_deadline = earlier(cpu.next_deadline, v->deadline);
+    }
+    if (cpu.slice_end <= now) {
+        cpu.slice_end = vtimer::never;
+        cpu.work_pending |= work::resched;
+    }
+    arm_timer(cpu, loaded);
+}
+
+void retarget(PerCpu& cpu, Vcpu* loaded) {
+    const bool contended = cpu.queue.contended() || has_job(cpu);
+    if (!contended) {
+        cpu.slice_end = vtimer::never;
+    } else if (cpu.slice_end == vtimer::never) {
+        cpu.slice_end = hw::counter() + cpu.world->slice_ticks;
+    }
+    if (loaded != nullptr) {
+        constexpr u64 traps = arch::HcrEl2::TWI::mask | arch::HcrEl2::TWE::mask;
+        const u64 wanted = contended ? loaded->hcr | traps : loaded->hcr & ~traps;
+        if (wanted != loaded->hcr) {
+            loaded->hcr = wanted;
+            hw::set_hcr(wanted);
+        }
+    }
+    arm_timer(cpu, loaded);
+}
+
+void settle(PerCpu& cpu, Vcpu& vcpu) {
+    const bool park = vcpu.park_request;
+    const bool stop = vcpu.stop_request;
+    vcpu.park_request = false;
+    vcpu.stop_request = false;
+    if (stop) {
+        vcpu.deadline = vtimer::never;
+        cpu.queue.stop(vcpu);
+        __atomic_store_n(&vcpu.power, Power::off, __ATOMIC_RELEASE);
+        return;
+    }
+    if (park && !vcpu.vm->gic.has_pending(vcpu.index) && cpu.queue.park(vcpu)) {
+        return;
+    }
+    cpu.queue.requeue(vcpu);
+}
+
+} // namespace atl::el2

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which vCPU runs on a pCPU, and its timers: the portable half of the scheduler loop. Every function is called on the
+// pCPU concerned. The world switch itself is el2/switch_hw.hpp.
+#pragma once
+#include "el2/vcpu.hpp"
+
+namespace atl::el2 {
+
+/// EL2's timer for this pCPU: the earliest of slice end, unloaded vCPUs' deadlines, the loaded vCPU's physical timer.
+void arm_timer(PerCpu& cpu, const Vcpu* loaded);
+/// EL2's timer fired: wakes vCPUs whose timers are due, notes a slice end, arms the next.
+void on_timer(PerCpu& cpu, Vcpu* loaded);
+/// The guest wrote its physical timer: its line and EL2's timer follow.
+void on_physical_timer_write(Vcpu& vcpu);
+/// Of a vCPU just saved (CNTV values in `sys`): raises lines that are due, notes the next deadline.
+void sample_timers(Vcpu& vcpu, u64 now);
+/// Someone waits for this pCPU, or nobody any more: traps and slice follow.
+void retarget(PerCpu& cpu, Vcpu* loaded);
+
+/// What becomes of the vCPU that has just been saved: parked, off, or back in the queue.
+void settle(PerCpu& cpu, Vcpu& vcpu);
+
+} // namespace atl::el2

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The scheduler's pure part: one run queue per pCPU, round robin. vCPUs are pinned to a home pCPU; only the home pCPU
+// takes from its queue, any pCPU may wake. Owns: who is runnable. Does not own: timers, the world switch (el2/run.cpp).
+// Lock: RunQueue::lock (rank scheduler), taken inside every operation.
+#pragma once
+#include "lib/spinlock.hpp"
+#include "lib/types.hpp"
+
+namespace atl::el2 {
+
+/// Where a vCPU is. Transitions:
+///   off -> ready          start()   PSCI CPU_ON, VM start
+///   ready -> running      pick()    home pCPU
+///   running -> ready      requeue() end of slice, WFE
+///   running -> parked     park()    WFI, CPU_SUSPEND
+///   parked -> ready       wake()    anyone who made an interrupt pending
+///   any -> off            stop()    CPU_OFF, VM stop: the home pCPU itself when running
+enum class SchedState : u8 { off, ready, running, parked };
+
+struct SchedNode {
+    SchedNode* next = nullptr;
+    PcpuIndex home{};
+    SchedState state = SchedState::off;
+    bool wake_hint = false; // woken while running: the next park() must not sleep
+};
+
+/// What the waker has to do for the home pCPU.
+enum class WakeEffect : u8 {
+    none,    // nothing to do: it was off, or already queued
+    queued,  // became ready; the home pCPU must look at its queue
+    running, // it is loaded on its home pCPU, which must re-evaluate its interrupts
+};
+
+class RunQueue {
+  public:
+    constexpr RunQueue() : lock_(LockRank::scheduler) {}
+
+    /// off -> ready.
+    void start(SchedNode& node);
+    /// Make a parked vCPU ready; remember the wake-up for a running one.
+    WakeEffect wake(SchedNode& node);
+    /// running -> parked, unless a wake-up came in since the last pick: then it stays running and false is returned.
+    bool park(SchedNode& node);
+    /// running -> ready at the tail.
+    void requeue(SchedNode& node);
+    /// Any state -> off. For a queued vCPU: unlinks it.
+    void stop(SchedNode& node);
+    /// The head of the queue becomes running; nullptr when nothing is ready.
+    SchedNode* pick();
+    /// True when another vCPU waits for this pCPU. Read without the lock: a hint, re-checked by whoever acts on it.
+    bool contended() const { return __atomic_load_n(&head_, __ATOMIC_RELAXED) != nullptr; }
+
+  private:
+    void push(SchedNode& node);
+
+    SpinLock lock_;
+    SchedNode* head_ = nullptr;
+    SchedNode* tail_ = nullptr;
+};
+
+} // namespace atl::el2

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+// The world switch. Order matters and is explained where it does. [DDI0487 D19, D12; IHI0069 §6]
+#include "el2/switch_hw.hpp"
+
+#include "el2/dispatch.hpp"
+#include "el2/hw.hpp"
+#include "el2/lifecycle.hpp"
+#include "el2/run.hpp"
+#include "el2/world.hpp"
+#include "lib/arch/el2_regs.hpp"
+#include "lib/arch/sysreg_hw.hpp"
+#include "vgic/gicv3_hw.hpp"
+
+namespace atl::el2 {
+namespace {
+
+using namespace arch;
+
+constexpr u64 tcr_epd = u64{1} << 7 | u64{1} << 23; // no stage-1 walks while registers of two guests are mixed
+
+u64 mdcr_value(bool trap_debug) {
+    // HPMN keeps all counters with EL1 as at reset; the guest has no PMU and every access traps.
+    const u64 counters = Field<15, 11>::get(ATOLL_MRS(pmcr_el0));
+    return MdcrEl2::HPMN::of(counters) | MdcrEl2::TPM::mask | MdcrEl2::TPMCR::mask | MdcrEl2::TDOSA::mask |
+           MdcrEl2::TDRA::mask | MdcrEl2::TPMS::mask | MdcrEl2::TTRF::mask |
+           (trap_debug ? MdcrEl2::TDA::mask : 0);
+}
+
+bool has_pmu() {
+    const u64 version = Field<11, 8>::get(ATOLL_MRS(id_aa64dfr0_el1));
+    return version != 0 && version != 0xf;
+}
+
+void set_mdcr(bool trap_debug) {
+    const u64 no_pmu = MdcrEl2::TDOSA::mask | MdcrEl2::TDRA::mask | (trap_debug ? MdcrEl2::TDA::mask : 0);
+    ATOLL_MSR(mdcr_el2, has_pmu() ? mdcr_value(trap_debug) : no_pmu);
+}
+
+void save_sysregs(SysRegs& s) {
+    s.sctlr = ATOLL_MRS(sctlr_el1);
+    s.cpacr = ATOLL_MRS(cpacr_el1);
+    s.ttbr0 = ATOLL_MRS(ttbr0_el1);
+    s.ttbr1 = ATOLL_MRS(ttbr1_el1);
+    s.tcr = ATOLL_MRS(tcr_el1);
+    s.esr = ATOLL_MRS(esr_el1);
+    s.far = ATOLL_MRS(far_el1);
+    s.afsr0 = ATOLL_MRS(afsr0_el1);
+    s.afsr1 = ATOLL_MRS(afsr1_el1);
+    s.mair = ATOLL_MRS(mair_el1);
+    s.amair = ATOLL_MRS(amair_el1);
+    s.vbar = ATOLL_MRS(vbar_el1);
+    s.contextidr = ATOLL_MRS(contextidr_el1);
+    s.tpidr_el0 = ATOLL_MRS(tpidr_el0);
+    s.tpidrro_el0 = ATOLL_MRS(tpidrro_el0);
+    s.tpidr_el1 = ATOLL_MRS(tpidr_el1);
+    s.sp_el0 = ATOLL_MRS(sp_el0);
+    s.sp_el1 = ATOLL_MRS(sp_el1);
+    s.elr = ATOLL_MRS(elr_el1);
+    s.spsr = ATOLL_MRS(spsr_el1);
+    s.par = ATOLL_MRS(par_el1);
+    s.cntkctl = ATOLL_MRS(cntkctl_el1);
+    s.csselr = ATOLL_MRS(csselr_el1);
+    s.mdscr = ATOLL_MRS(mdscr_el1);
+}
+
+/// All but TCR_EL1: the caller writes it last.
+void load_sysregs(const SysRegs& s) {
+    ATOLL_MSR(sctlr_el1, s.sctlr);
+    ATOLL_MSR(cpacr_el1, s.cpacr);
+    ATOLL_MSR(ttbr0_el1, s.ttbr0);
+    ATOLL_MSR(ttbr1_el1, s.ttbr1);
+    ATOLL_MSR(esr_el1, s.esr);
+    ATOLL_MSR(far_el1, s.far);
+    ATOLL_MSR(afsr0_el1, s.afsr0);
+    ATOLL_MSR(afsr1_el1, s.afsr1);
+    ATOLL_MSR(mair_el1, s.mair);
+    ATOLL_MSR(amair_el1, s.amair);
+    ATOLL_MSR(vbar_el1, s.vbar);
+    ATOLL_MSR(contextidr_el1, s.contextidr);
+    ATOLL_MSR(tpidr_el0, s.tpidr_el0);
+    ATOLL_MSR(tpidrro_el0, s.tpidrro_el0);
+    ATOLL_MSR(tpidr_el1, s.tpidr_el1);
+    ATOLL_MSR(sp_el0, s.sp_el0);
+    ATOLL_MSR(sp_el1, s.sp_el1);
+    ATOLL_MSR(elr_el1, s.elr);
+    ATOLL_MSR(spsr_el1, s.spsr);
+    ATOLL_MSR(par_el1, s.par);
+    ATOLL_MSR(cntkctl_el1, s.cntkctl);
+    ATOLL_MSR(csselr_el1, s.csselr);
+    ATOLL_MSR(mdscr_el1, s.mdscr);
+}
+
+/// FEAT_FGT, FEAT_HCX and others add trap registers whose content firmware may have changed.
+void clear_newer_controls() {
+    const u64 mmfr0 = ATOLL_MRS(id_aa64mmfr0_el1);
+    const u64 mmfr1 = ATOLL_MRS(id_aa64mmfr1_el1);
+    if (Field<43, 40>::get(mmfr1) != 0) { // FEAT_HCX: HCRX_EL2 = 0 keeps TCR2, SCTLR2, MOPS and the like away
+        ATOLL_MSR(s3_4_c1_c2_2, 0);
+    }
+    if (Field<59, 56>::get(mmfr0) != 0) { // FEAT_FGT: HFGRTR, HFGWTR, HFGITR, HDFGRTR, HDFGWTR: no finer traps
+        ATOLL_MSR(s3_4_c1_c1_4, 0);
+        ATOLL_MSR(s3_4_c1_c1_5, 0);
+        ATOLL_MSR(s3_4_c1_c1_6, 0);
+        ATOLL_MSR(s3_4_c3_c1_4, 0);
+        ATOLL_MSR(s3_4_c3_c1_5, 0);
+    }
+}
+
+} // namespace
+
+u64 base_hcr() {
+    return HcrEl2::VM::mask |     // stage 2
+           HcrEl2::SWIO::mask |   // DC ISW behaves as CISW: no data is lost (also trapped, below)
+           HcrEl2::FMO::mask | HcrEl2::IMO::mask | // physical interrupts to EL2, virtual ones to the guest
+           HcrEl2::AMO::mask |    // SErrors to EL2
+           HcrEl2::FB::mask |     // local TLB and I-cache maintenance is broadcast: vCPUs of one VM may share a pCPU
+           HcrEl2::BSU::of(1) |   // barriers reach at least the inner-shareable domain
+           HcrEl2::TSC::mask |    // SMC is answered, never forwarded
+           HcrEl2::TID3::mask |   // sanitised ID registers
+           HcrEl2::TIDCP::mask |  // implementation-defined registers
+           HcrEl2::TACR::mask |   // ACTLR_EL1
+           HcrEl2::TSW::mask |    // set/way cache maintenance
+           HcrEl2::TLOR::mask |   // LORegions (RES0 where there are none)
+           HcrEl2::TERR::mask |   // RAS error records
+           HcrEl2::RW::mask;      // EL1 is AArch64
+    // HCD, TGE, E2H, TVM, PTW, DC, API, APK, VI, VF, VSE are 0: HVC works, EL1 exists, nVHE, stage-1 registers are
+    // the guest's, walks through device memory are the guest's problem, PAuth traps, nothing is injected by hand.
+}
+
+void init_cpu_for_guests(u64 vtcr) {
+    ATOLL_MSR(vtcr_el2, vtcr);
+    ATOLL_MSR(vttbr_el2, 0);
+    ATOLL_MSR(hcr_el2, HcrEl2::RW::mask | HcrEl2::IMO::mask | HcrEl2::FMO::mask | HcrEl2::AMO::mask);
+    u64 cptr = CptrEl2::res1 | CptrEl2::TZ::mask | CptrEl2::TSM::mask | CptrEl2::TTA::mask;
+    if (Field<47, 44>::get(ATOLL_MRS(id_aa64pfr0_el1)) != 0) {
+        cptr |= CptrEl2::TAM::mask; // activity monitors
+    }
+    ATOLL_MSR(cptr_el2, cptr);
+    ATOLL_MSR(hstr_el2, 0);
+    // The counter is the guest's to read, the physical timer is emulated [DDI0487 D12.2.4].
+    ATOLL_MSR(cnthctl_el2, CnthctlEl2::EL1PCTEN::mask);
+    ATOLL_MSR(cnthp_ctl_el2, 0);
+    ATOLL_MSR(cntv_ctl_el0, 0);
+    ATOLL_MSR(cntp_ctl_el0, 0);
+    ATOLL_MSR(cntvoff_el2, 0);
+    ATOLL_MSR(oslar_el1, 0); // the guests' OS Lock is virtual
+    set_mdcr(true);
+    clear_newer_controls();
+    isb();
+}
+
+void load_vcpu(Vcpu& vcpu) {
+    Vm& vm = *vcpu.vm;
+    PerCpu& cpu = *vcpu.cpu;
+    if (__atomic_load_n(&vcpu.power, __ATOMIC_ACQUIRE) == Power::on_pending) {
+        reset_vcpu_registers(vcpu, vcpu.start_pc, vcpu.start_context);
+        __atomic_store_n(&vcpu.power, Power::on, __ATOMIC_RELEASE);
+    }
+    // No stage-1 walk with registers of two guests mixed, not even a speculative one (the Cortex-A57/A72 erratum
+    // 1319367 class): walks off, synchronise, change everything, synchronise, walks as the guest wants them.
+    ATOLL_MSR(tcr_el1, tcr_epd);
+    isb();
+    ATOLL_MSR(vttbr_el2, vm.space.vttbr());
+    ATOLL_MSR(vmpidr_el2, u64{1} << 31 | vcpu.index.value);
+    ATOLL_MSR(vpidr_el2, ATOLL_MRS(midr_el1));
+    load_sysregs(vcpu.sys);
+    isb();
+    LastVcpu& last = vm.last_on[cpu.index.value];
+    if (last.vcpu != &vcpu) {
+        // Another vCPU of this VM may have left non-global entries of its own with the same VMID and ASID.
+        asm volatile("tlbi vmalle1\n\tdsb nsh\n\tisb" ::: "memory");
+        last.vcpu = &vcpu;
+    }
+    ATOLL_MSR(tcr_el1, vcpu.sys.tcr);
+    fp_load(&vcpu.fp);
+    if (vcpu.debug_live) {
+        hw::enter_debug(vcpu);
+    }
+    kick_vcpus(vm, vgic::load(vm.gic, vcpu.index, cpu.world->gic->lr_file(cpu.index)));
+    ATOLL_MSR(cntvoff_el2, vm.cntvoff);
+    ATOLL_MSR(cntv_cval_el0, vcpu.sys.cntv_cval);
+    isb(); // offset and compare value before the timer may fire
+    ATOLL_MSR(cntv_ctl_el0, vcpu.sys.cntv_ctl);
+    vcpu.hcr &= ~(HcrEl2::TWI::mask | HcrEl2::TWE::mask);
+    ATOLL_MSR(hcr_el2, vcpu.hcr);
+    ATOLL_MSR(elr_el2, vcpu.pc);
+    ATOLL_MSR(spsr_el2, vcpu.pstate);
+    vcpu.stack_top = cpu.stack_top;
+    vcpu.deadline = ~u64{0};
+    cpu.current = &vcpu;
+    ++cpu.switches;
+    vcpu.loaded_at = hw::counter();
+}
+
+void save_vcpu(Vcpu& vcpu) {
+    Vm& vm = *vcpu.vm;
+    PerCpu& cpu = *vcpu.cpu;
+    vcpu.pc = ATOLL_MRS(elr_el2);
+    vcpu.pstate = ATOLL_MRS(spsr_el2);
+    vcpu.sys.cntv_ctl = ATOLL_MRS(cntv_ctl_el0);
+    vcpu.sys.cntv_cval = ATOLL_MRS(cntv_cval_el0);
+    ATOLL_MSR(cntv_ctl_el0, 0);
+    isb(); // the line is low before its physical interrupt is released
+    kick_vcpus(vm, vgic::save(vm.gic, vcpu.index, cpu.world->gic->lr_file(cpu.index)));
+    save_sysregs(vcpu.sys);
+    fp_save(&vcpu.fp);
+    if (vcpu.debug_live) {
+        hw::leave_debug(vcpu);
+    }
+    cpu.current = nullptr;
+    const u64 now = hw::counter();
+    vcpu.run_ticks += now - vcpu.loaded_at;
+    sample_timers(vcpu, now);
+}
+
+} // namespace atl::el2

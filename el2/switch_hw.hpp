@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// The world switch: a vCPU's registers into the hardware and back. On its home pCPU, interrupts masked.
+#pragma once
+#include "el2/vcpu.hpp"
+
+namespace atl::el2 {
+
+/// What EL2 programs once per CPU before the first guest: traps, timers, and whatever firmware may have left.
+/// [DDI0487 D19.2 EL2 control registers]
+void init_cpu_for_guests(u64 vtcr);
+
+/// HCR_EL2 for guests, without the traps for WFI and WFE that come and go.
+u64 base_hcr();
+
+void load_vcpu(Vcpu& vcpu);
+/// Everything that the guest can change goes back into `vcpu`; its timers are sampled, its interrupts read back.
+void save_vcpu(Vcpu& vcpu);
+
+/// This pCPU becomes its vCPUs': never returns. Its PerCpu is set, its GIC and timers are ready.
+[[noreturn]] void run_pcpu();
+
+} // namespace atl::el2
+
+extern "C" {
+void fp_save(atl::el2::FpRegs* regs);
+void fp_load(const atl::el2::FpRegs* regs);
+}

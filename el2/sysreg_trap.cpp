@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// Trapped system registers: ID registers, SGIs, the physical timer, debug, and what the guest's CPU does not have.
+// Portable. [DDI0487 D19; traps: HCR_EL2.{TID3,TSW,TACR,TIDCP,TLOR}, MDCR_EL2, CNTHCTL_EL2, CPTR_EL2]
+#include "el2/dispatch.hpp"
+#include "el2/hw.hpp"
+#include "el2/inject.hpp"
+#include "el2/run.hpp"
+#include "el2/world.hpp"
+#include "lib/arch/esr.hpp"
+
+namespace atl::el2 {
+namespace {
+
+using arch::sysreg_id;
+using arch::SysregTrap::Rt;
+
+constexpr u32 id_space = sysreg_id(3, 0, 0, 0, 0);
+constexpr u32 id_space_end = sysreg_id(3, 0, 0, 8, 0);
+constexpr u32 icc_dir = sysreg_id(3, 0, 12, 11, 1);
+constexpr u32 icc_sgi1r = sysreg_id(3, 0, 12, 11, 5);
+constexpr u32 icc_asgi1r = sysreg_id(3, 0, 12, 11, 6);
+constexpr u32 icc_sgi0r = sysreg_id(3, 0, 12, 11, 7);
+constexpr u32 cntp_tval = sysreg_id(3, 3, 14, 2, 0);
+constexpr u32 cntp_ctl = sysreg_id(3, 3, 14, 2, 1);
+constexpr u32 cntp_cval = sysreg_id(3, 3, 14, 2, 2);
+constexpr u32 actlr = sysreg_id(3, 0, 1, 0, 1);
+constexpr u32 dc_isw = sysreg_id(1, 0, 7, 6, 2);
+constexpr u32 dc_csw = sysreg_id(1, 0, 7, 10, 2);
+constexpr u32 dc_cisw = sysreg_id(1, 0, 7, 14, 2);
+
+constexpr u32 oslar = sysreg_id(2, 0, 1, 0, 4);
+constexpr u32 oslsr = sysreg_id(2, 0, 1, 1, 4);
+constexpr u32 osdlr = sysreg_id(2, 0, 1, 3, 4);
+constexpr u32 dbgprcr = sysreg_id(2, 0, 1, 4, 4);
+constexpr u32 mdrar = sysreg_id(2, 0, 1, 0, 0);
+constexpr u32 mdscr = sysreg_id(2, 0, 0, 2, 2);
+constexpr u32 mdccint = sysreg_id(2, 0, 0, 2, 0);
+constexpr u32 mdccsr = sysreg_id(2, 3, 0, 1, 0);
+constexpr u32 dbgdtr = sysreg_id(2, 3, 0, 4, 0);
+constexpr u32 dbgdtrx = sysreg_id(2, 3, 0, 5, 0);
+constexpr u32 osdtrrx = sysreg_id(2, 0, 0, 0, 2);
+constexpr u32 osdtrtx = sysreg_id(2, 0, 0, 3, 2);
+constexpr u32 oseccr = sysreg_id(2, 0, 0, 6, 2);
+constexpr u32 dbgclaimset = sysreg_id(2, 0, 7, 8, 6);
+constexpr u32 dbgclaimclr = sysreg_id(2, 0, 7, 9, 6);
+constexpr u32 dbgauthstatus = sysreg_id(2, 0, 7, 14, 6);
+
+constexpr u64 oslsr_implemented = 1u << 3; // OSLM = 0b10: OS Lock implemented
+
+Action finish_read(Vcpu& vcpu, u64 esr, u64 value) {
+    return action::advance | vcpu.set_reg(static_cast<unsigned>(Rt::get(esr)), value);
+}
+
+Action send_sgi(Vcpu& vcpu, vgic::SgiRegister reg, u64 value) {
+    const VcpuMask mask = vcpu.vm->gic.sgi_write(vcpu.index, reg, value) & ~(VcpuMask{1} << vcpu.index.value);
+    if (mask != 0) {
+        kick_vcpus(*vcpu.vm, mask);
+    }
+    return action::advance;
+}
+
+Action physical_timer(Vcpu& vcpu, u32 id, u64 esr, bool read) {
+    vtimer::PhysicalTimer& timer = vcpu.ptimer;
+    const u64 value = vcpu.reg(static_cast<unsigned>(Rt::get(esr)));
+    switch (id) {
+    case cntp_ctl:
+        if (read) {
+            return finish_read(vcpu, esr, timer.read_ctl(hw::counter()));
+        }
+        timer.write_ctl(value);
+        break;
+    case cntp_cval:
+        if (read) {
+            return finish_read(vcpu, esr, timer.read_cval());
+        }
+        timer.write_cval(value);
+        break;
+    default:
+        if (read) {
+            return finish_read(vcpu, esr, timer.read_tval(hw::counter()));
+        }
+        timer.write_tval(value, hw::counter());
+        break;
+    }
+    on_physical_timer_write(vcpu);
+    return action::advance;
+}
+
+/// Debug registers, op0 = 2. Breakpoints, watchpoints and MDSCR_EL1 become live on first use; the external debug
+/// interface and the OS double lock are not there.
+Action debug_register(Vcpu& vcpu, u32 id, u64 esr, bool read) {
+    switch (id) {
+    case oslar:
+        if (read) {
+            return inject_undefined(vcpu);
+        }
+        vcpu.os_lock = (vcpu.reg(static_cast<unsigned>(Rt::get(esr))) & 1) != 0;
+        return action::advance;
+    case oslsr:
+        return read ? finish_read(vcpu, esr, oslsr_implemented | (vcpu.os_lock ? 2 : 0)) : inject_undefined(vcpu);
+    case osdlr:
+    case dbgprcr:
+    case mdrar:
+    case mdccint:
+    case mdccsr:
+    case dbgdtr:
+    case dbgdtrx:
+    case osdtrrx:
+    case osdtrtx:
+    case oseccr:
+    case dbgclaimset:
+    case dbgclaimclr:
+    case dbgauthstatus:
+        return read ? finish_read(vcpu, esr, 0) : action::advance;
+    default:
+        break;
+    }
+    const u32 crn = (id >> 7) & 15;
+    const u32 op1 = (id >> 11) & 7;
+    const u32 op2 = id & 7;
+    const bool breakpoint_or_watchpoint = op1 == 0 && crn == 0 && op2 >= 4;
+    if ((breakpoint_or_watchpoint || id == mdscr) && !vcpu.debug_live) {
+        hw::enter_debug(vcpu); // no longer trapped: the access is repeated
+        return action::resume;
+    }
+    return inject_undefined(vcpu); // trace (op1 = 1) and unallocated encodings
+}
+
+} // namespace
+
+Action on_sysreg(Vcpu& vcpu, u64 esr) {
+    const u32 id = arch::sysreg_id_of(esr);
+    const bool read = arch::SysregTrap::Read::test(esr);
+    if (id >= id_space && id < id_space_end) {
+        return read ? finish_read(vcpu, esr, vcpu.vm->id_registers[id - id_space]) : inject_undefined(vcpu);
+    }
+    const u64 value = vcpu.reg(static_cast<unsigned>(Rt::get(esr)));
+    switch (id) {
+    case icc_sgi1r:
+        return read ? inject_undefined(vcpu) : send_sgi(vcpu, vgic::SgiRegister::sgi1r, value);
+    case icc_sgi0r:
+        return read ? inject_undefined(vcpu) : send_sgi(vcpu, vgic::SgiRegister::sgi0r, value);
+    case icc_asgi1r:
+        return read ? inject_undefined(vcpu) : send_sgi(vcpu, vgic::SgiRegister::asgi1r, value);
+    case icc_dir:
+        if (read) {
+            return inject_undefined(vcpu);
+        }
+        kick_vcpus(*vcpu.vm, hw::gic_dir_write(vcpu, value));
+        return action::advance;
+    case cntp_ctl:
+    case cntp_cval:
+    case cntp_tval:
+        return physical_timer(vcpu, id, esr, read);
+    case actlr: // implementation defined content: none
+        return read ? finish_read(vcpu, esr, 0) : action::advance;
+    case dc_isw:
+    case dc_csw:
+    case dc_cisw:
+        // Set/way operations reach one CPU's caches only and cannot be virtualised; architecturally they guarantee
+        // nothing to a guest that other observers could rely on [DDI0487 D7.5.9.4]. Memory is coherent; nothing to do.
+        return action::advance;
+    default:
+        break;
+    }
+    if (arch::SysregTrap::Op0::get(esr) == 2) {
+        return debug_register(vcpu, id, esr, read);
+    }
+    return inject_undefined(vcpu); // PMU, SPE, AMU, LORegions, RAS, implementation defined: not in this CPU
+}
+
+} // namespace atl::el2

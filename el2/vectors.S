@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// EL2's vector table [DDI0487 D1.3.1.5] and the two short ways in and out of a guest.
+//
+// While a guest runs, SP_EL2 points at its GuestFrame: x0..x30 go there and the next load fetches this pCPU's stack.
+// A handler returns the frame to resume in x0, with bit 0 set when callee-saved registers (x19..x29) have to be
+// reloaded too: after a change of vCPU, or when emulation wrote one of them. Otherwise C++ has kept them.
+// Speculation past ERET is stopped (dsb; isb), for CPUs without FEAT_SB.
+
+.macro  save_frame
+    stp     x0, x1, [sp, #0]
+    stp     x2, x3, [sp, #16]
+    stp     x4, x5, [sp, #32]
+    stp     x6, x7, [sp, #48]
+    stp     x8, x9, [sp, #64]
+    stp     x10, x11, [sp, #80]
+    stp     x12, x13, [sp, #96]
+    stp     x14, x15, [sp, #112]
+    stp     x16, x17, [sp, #128]
+    stp     x18, x19, [sp, #144]
+    stp     x20, x21, [sp, #160]
+    stp     x22, x23, [sp, #176]
+    stp     x24, x25, [sp, #192]
+    stp     x26, x27, [sp, #208]
+    stp     x28, x29, [sp, #224]
+    mov     x0, sp
+    ldr     x9, [sp, #248]
+    str     x30, [sp, #240]
+    mov     sp, x9
+.endm
+
+.macro  from_guest handler
+    .balign 128
+    save_frame
+    bl      \handler
+    b       resume_guest
+.endm
+
+// A guest in AArch32 EL1 cannot exist (HCR_EL2.RW=1), but AArch32 EL0 can: same frame, same handlers.
+
+.macro  from_el2 kind
+    .balign 128
+    // The stack pointer may be what is broken: take the emergency stack of this pCPU [el2/percpu.hpp].
+    msr     tpidr_el0, x0            // the guest's value is lost; nothing returns from here
+    mrs     x0, tpidr_el2
+    cbz     x0, 1f
+    ldr     x0, [x0, #8]
+    b       2f
+1:  ldr     x0, =boot_stack_top
+2:  sub     x0, x0, #288
+    stp     x1, x2, [x0, #8]
+    str     x3, [x0, #24]
+    mov     x1, x0
+    mov     x2, sp
+    mov     x3, #\kind
+    b       el2_fault
+.endm
+
+    .section .vectors, "ax"
+    .balign 2048
+    .global el2_vectors
+el2_vectors:
+    from_el2 0                       // current EL with SP_EL0: never used
+    from_el2 1
+    from_el2 2
+    from_el2 3
+    from_el2 4                       // current EL with SP_ELx: our own fault
+    from_el2 5
+    from_el2 6
+    from_el2 7
+    from_guest el2_handle_sync       // lower EL, AArch64
+    from_guest el2_handle_irq
+    from_guest el2_handle_irq        // FIQ: group 0 is not used; the handler reports it
+    from_guest el2_handle_serror
+    from_guest el2_handle_sync       // lower EL, AArch32 (EL0)
+    from_guest el2_handle_irq
+    from_guest el2_handle_irq
+    from_guest el2_handle_serror
+
+// x0 = GuestFrame address, bit 0: reload the callee-saved registers.
+    .balign 64
+resume_guest:
+    tbnz    x0, #0, resume_full
+    mov     sp, x0
+    ldp     x2, x3, [x0, #16]
+    ldp     x4, x5, [x0, #32]
+    ldp     x6, x7, [x0, #48]
+    ldp     x8, x9, [x0, #64]
+    ldp     x10, x11, [x0, #80]
+    ldp     x12, x13, [x0, #96]
+    ldp     x14, x15, [x0, #112]
+    ldp     x16, x17, [x0, #128]
+    ldr     x18, [x0, #144]
+    ldr     x30, [x0, #240]
+    ldp     x0, x1, [x0]
+    eret
+    dsb     nsh
+    isb
+
+// void enter_guest(GuestFrame*): the first entry on this pCPU; does not return here.
+    .global enter_guest
+enter_guest:
+resume_full:
+    bic     x0, x0, #1
+    mov     sp, x0
+    ldp     x2, x3, [x0, #16]
+    ldp     x4, x5, [x0, #32]
+    ldp     x6, x7, [x0, #48]
+    ldp     x8, x9, [x0, #64]
+    ldp     x10, x11, [x0, #80]
+    ldp     x12, x13, [x0, #96]
+    ldp     x14, x15, [x0, #112]
+    ldp     x16, x17, [x0, #128]
+    ldp     x18, x19, [x0, #144]
+    ldp     x20, x21, [x0, #160]
+    ldp     x22, x23, [x0, #176]
+    ldp     x24, x25, [x0, #192]
+    ldp     x26, x27, [x0, #208]
+    ldp     x28, x29, [x0, #224]
+    ldr     x30, [x0, #240]
+    ldp     x0, x1, [x0]
+    eret
+    dsb     nsh
+    isb
+
+    .text
+// A fault of EL2 itself. x1 = room for the frame on the emergency stack (x1..x3 already at +8), x2 = SP at the fault,
+// x3 = vector index, TPIDR_EL0 = x0 at the fault. Builds x0..x30, SP and goes to C++.
+el2_fault:
+    mrs     x0, tpidr_el0
+    str     x0, [x1]
+    stp     x4, x5, [x1, #32]
+    stp     x6, x7, [x1, #48]
+    stp     x8, x9, [x1, #64]
+    stp     x10, x11, [x1, #80]
+    stp     x12, x13, [x1, #96]
+    stp     x14, x15, [x1, #112]
+    stp     x16, x17, [x1, #128]
+    stp     x18, x19, [x1, #144]
+    stp     x20, x21, [x1, #160]
+    stp     x22, x23, [x1, #176]
+    stp     x24, x25, [x1, #192]
+    stp     x26, x27, [x1, #208]
+    stp     x28, x29, [x1, #224]
+    stp     x30, x2, [x1, #240]
+    mov     sp, x1
+    mov     x0, x1
+    mov     x1, x3
+    bl      el2_report_fault
+    b       .
+
+// FP/SIMD context: EL2 never uses these registers itself. [el2/context.hpp FpRegs]
+    .arch_extension fp
+    .arch_extension simd
+// void fp_save(FpRegs*)
+    .global fp_save
+fp_save:
+    stp     q0, q1, [x0, #0]
+    stp     q2, q3, [x0, #32]
+    stp     q4, q5, [x0, #64]
+    stp     q6, q7, [x0, #96]
+    stp     q8, q9, [x0, #128]
+    stp     q10, q11, [x0, #160]
+    stp     q12, q13, [x0, #192]
+    stp     q14, q15, [x0, #224]
+    stp     q16, q17, [x0, #256]
+    stp     q18, q19, [x0, #288]
+    stp     q20, q21, [x0, #320]
+    stp     q22, q23, [x0, #352]
+    stp     q24, q25, [x0, #384]
+    stp     q26, q27, [x0, #416]
+    stp     q28, q29, [x0, #448]
+    stp     q30, q31, [x0, #480]
+    mrs     x1, fpcr
+    mrs     x2, fpsr
+    add     x0, x0, #512
+    stp     x1, x2, [x0]
+    ret
+
+// void fp_load(const FpRegs*)
+    .global fp_load
+fp_load:
+    ldp     q0, q1, [x0, #0]
+    ldp     q2, q3, [x0, #32]
+    ldp     q4, q5, [x0, #64]
+    ldp     q6, q7, [x0, #96]
+    ldp     q8, q9, [x0, #128]
+    ldp     q10, q11, [x0, #160]
+    ldp     q12, q13, [x0, #192]
+    ldp     q14, q15, [x0, #224]
+    ldp     q16, q17, [x0, #256]
+    ldp     q18, q19, [x0, #288]
+    ldp     q20, q21, [x0, #320]
+    ldp     q22, q23, [x0, #352]
+    ldp     q24, q25, [x0, #384]
+    ldp     q26, q27, [x0, #416]
+    ldp     q28, q29, [x0, #448]
+    ldp     q30, q31, [x0, #480]
+    add     x0, x0, #512
+    ldp     x1, x2, [x0]
+    msr     fpcr, x1
+    msr     fpsr, x2
+    ret
+
+// void reset_stack_and_call(u64 stack_top, void (*f)()): the scheduler loop starts afresh on an empty stack.
+    .global reset_stack_and_call
+reset_stack_and_call:
+    mov     sp, x0
+    mov     x29, xzr
+    mov     x30, xzr
+    br      x1

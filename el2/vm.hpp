@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// One virtual machine: what it is made of. Owns its address space, interrupt controller, devices and vCPUs.
+// Locks: `space` and `gic` bring their own; `state` changes under World::lifecycle_lock; the rest is constant while
+// the VM runs.
+#pragma once
+#include <array>
+
+#include "el2/idregs.hpp"
+#include "el2/page_pool.hpp"
+#include "el2/vcpu.hpp"
+#include "el2/vm_config.hpp"
+#include "mmio_emul/bus.hpp"
+#include "mmio_emul/pl011.hpp"
+#include "mmio_emul/pl031.hpp"
+#include "stage2/address_space.hpp"
+#include "vgic/virtual_gic.hpp"
+
+namespace atl::el2 {
+
+struct World;
+
+/// Transitions, all under World::lifecycle_lock [el2/lifecycle.cpp]:
+///   absent -> loading          create(): RAM allocated and mapped
+///   loading -> running         the load job is done; vCPU 0 starts
+///   running -> stopping        SYSTEM_OFF, SYSTEM_RESET, crash, monitor
+///   stopping -> loading        the last vCPU has left, and a restart was asked for
+///   stopping -> absent         the last vCPU has left: RAM scrubbed and given back
+enum class VmState : u8 { absent, loading, running, stopping, tearing_down };
+
+/// What happens once every vCPU has left.
+enum class AfterStop : u8 { off, restart };
+
+struct RamRun {
+    Ipa ipa{};
+    PageRun pages{};
+};
+
+struct LastVcpu { // which vCPU of this VM ran last on a pCPU: its private TLB entries may still be there
+    Vcpu* vcpu = nullptr;
+};
+
+struct Vm {
+    const VmConfig* config = nullptr;
+    World* world = nullptr;
+    VmId id{};
+    unsigned vcpu_count = 0;
+    Vcpu* vcpus[max_vcpus_per_vm] = {};
+    u64 cntvoff = 0;
+    IdRegisters id_registers{};
+    vgic::VirtualGic gic{};
+    stage2::AddressSpace space{};
+    Vmid vmid{};
+    mmio_emul::Bus bus{};
+    mmio_emul::Pl011 uart{};
+    mmio_emul::Pl031 rtc{};
+    LastVcpu last_on[max_pcpus]{};
+    Pa scratch{}; // stands in for revoked memory at EL1, allocated on first use
+    bool has_scratch = false;
+
+    VmState state = VmState::absent;
+    AfterStop after_stop = AfterStop::off;
+    u32 vcpus_left = 0;        // vCPUs that have not left yet, while stopping
+    bool crashed = false;
+    bool rebooting = false;
+    bool patched = false;      // some RAM pages are not those of `runs` any more: others kept the originals
+    u32 boots = 0;
+    Vm* next_job = nullptr;    // on a pCPU's job list
+    u32 job_stage = 0;
+    u64 job_position = 0;
+
+    static constexpr unsigned max_runs = 512;
+    unsigned run_count = 0;
+    RamRun runs[max_runs] = {};
+
+    u32 reports = 0;           // lines about this VM's mistakes since its boot: throttled
+    u64 undefined_injected = 0;
+    u64 aborts_injected = 0;
+
+    std::string_view name() const { return config->name.view(); }
+};
+
+} // namespace atl::el2
