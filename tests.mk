@@ -100,11 +100,20 @@ bench: build/atoll.img build/libelcount.so $(BENCH_BUNDLES:%=build/bundles/%.bun
 # ---- fuzz ------------------------------------------------------------------------------------------------------
 # Each tests/fuzz/X_fuzz.cpp: libFuzzer for FUZZ_SECONDS, bounded.
 FUZZ_SECONDS ?= 60
+FUZZ_FLAGS := -std=c++20 -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -I. \
+    -DATOLL_HOST=1 -MMD -MP
 FUZZERS := $(patsubst tests/fuzz/%.cpp,build/fuzz/%,$(wildcard tests/fuzz/*_fuzz.cpp))
-build/fuzz/%: tests/fuzz/%.cpp $(HOST_SOURCES) $(wildcard tests/support/*.cpp)
+FUZZ_OBJECTS := $(patsubst %.cpp,build/fuzz/%.o,$(HOST_SOURCES) tests/support/host_panic.cpp)
+build/fuzz/%.o: %.cpp
 	@mkdir -p $(@D)
-	$(FUZZ_CXX) -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. \
-	    -DATOLL_HOST=1 $(filter %.cpp,$^) -o $@ -lfdt
+	@$(FUZZ_CXX) $(FUZZ_FLAGS) -c $< -o $@
+build/fuzz/libatoll.a: $(FUZZ_OBJECTS)
+	@rm -f $@
+	@ar rcs $@ $^
+build/fuzz/%_fuzz: build/fuzz/tests/fuzz/%_fuzz.o build/fuzz/libatoll.a
+	@$(FUZZ_CXX) -fsanitize=fuzzer,address,undefined $^ -o $@ -lfdt
+-include $(wildcard $(FUZZ_OBJECTS:.o=.d))
+.PRECIOUS: build/fuzz/%.o
 fuzz: $(FUZZERS)
-	for f in $(FUZZERS); do mkdir -p $$f.corpus && \
+	@for f in $(FUZZERS); do echo "fuzz: $$f"; mkdir -p $$f.corpus && \
 	    $$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 $$f.corpus || exit 1; done

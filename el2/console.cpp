@@ -65,6 +65,9 @@ bool Console::guest_transmit(void* context, u8 byte) {
     Vm& vm = *static_cast<Vm*>(context);
     Console& self = vm.world->console;
     LockGuard guard(self.lock_);
+    if (self.mux_.write_through(vm.id, byte, hw::counter())) {
+        return true;
+    }
     const bool taken = self.mux_.guest_write(vm.id, byte);
     self.pump_locked();
     return taken;
@@ -80,10 +83,13 @@ std::size_t Console::guest_pull(void* context, std::span<u8> into) {
 void Console::pump_locked() {
     const auto result = mux_.pump(hw::counter(), pump_bytes);
     writable_ |= result.writable;
-    uart_.set_tx_interrupt(result.more && !uart_.can_write());
+    const bool stuck = result.more && !uart_.can_write();
+    uart_.set_tx_interrupt(stuck);
+    // Soon: guests that have room again are told by the boot CPU, without this caller's locks. A stuck port has its
+    // interrupt, and the mux's own patience.
+    const bool soon = writable_ != 0 || (result.more && !stuck);
+    const u64 wanted = soon ? u64{0} : result.deadline;
     const u64 old = deadline_;
-    // Guests with room again are told soon, by the boot CPU, without this caller's locks.
-    const u64 wanted = writable_ != 0 || result.more ? u64{0} : result.deadline;
     __atomic_store_n(&deadline_, wanted, __ATOMIC_RELAXED);
     if (wanted < old) {
         hw::send_kick(PcpuIndex{0});
@@ -97,9 +103,6 @@ void Console::service(World& world) {
         pump_locked();
         writable = writable_;
         writable_ = 0;
-        if (__atomic_load_n(&deadline_, __ATOMIC_RELAXED) == 0) {
-            __atomic_store_n(&deadline_, uart_.can_write() ? hw::counter() : ~u64{0}, __ATOMIC_RELAXED);
-        }
     }
     while (writable != 0) {
         const auto index = static_cast<u16>(__builtin_ctz(writable));

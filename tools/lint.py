@@ -35,7 +35,7 @@ def check_format():
     run = subprocess.run(["clang-format", "--dry-run", "-Werror", "--ferror-limit=1", *paths], stderr=subprocess.PIPE,
                          text=True)
     bad = [line for line in run.stderr.splitlines() if ": error:" in line or line.startswith("Error")]
-    for line in bad[:30]:
+    for line in list(dict.fromkeys(bad))[:30]:
         print(f"  {line}")
     return run.returncode == 0, f"clang-format on {len(paths)} files"
 

@@ -112,6 +112,8 @@ as_root() {
         "$@"
     elif have sudo; then
         say "with sudo: $why"
+        sudo -n true 2>/dev/null || sudo true ||
+            die "$why: this needs root, and sudo refuses; run as root once: $*"
         sudo "$@"
     else
         die "$why: this needs root, and there is no sudo; run as root once: $*"
@@ -209,7 +211,7 @@ private_apt() {
         -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts="$work/apt/none"
         -o APT::Architecture=amd64 -o APT::Architectures::=amd64 -o APT::Architectures::=arm64
         -o Acquire::Languages=none -o Acquire::GzipIndexes=true -o APT::Sandbox::User=root
-        -o Acquire::Retries=3)
+        -o Acquire::Retries=3 -o APT::Update::Error-Mode=any)
     say "fetching the package lists for arm64 (into .deps, no root needed)"
     apt-get -q -q "${apt_options[@]}" update ||
         die "the package lists for arm64 could not be fetched; is the network up?"

@@ -40,7 +40,7 @@ class Symboliser:
     def name(self, address):
         """The functions at an address, innermost first: 'f at file:line, inlined into g at file:line'."""
         if address not in self.known:
-            text = subprocess.run([self.cross + "addr2line", "-Cfipsa", "-e", self.elf, hex(address)], check=True,
+            text = subprocess.run([self.cross + "addr2line", "-Cfipa", "-e", self.elf, hex(address)], check=True,
                                   stdout=subprocess.PIPE, text=True).stdout
             lines = [line.split(": ", 1)[-1] for line in text.strip().splitlines()]
             root = os.getcwd() + os.sep

@@ -142,6 +142,7 @@ class Refill {
             }
             bank.active &= ~bit;
             bank.drop_active |= bank.listed & bit;
+            disown(intid);
         }
         return refill(false);
     }
@@ -343,6 +344,7 @@ class Refill {
     VcpuIndex index_;
     VcpuGic& g_;
     File& file_;
+    bool merge_pending_ = true;
     u32 returned_[max_spi_banks] = {};
 };
 

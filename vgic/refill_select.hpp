@@ -32,6 +32,9 @@ void Refill<File>::select_and_list() {
         }
     });
 
+    // With an overflow an active interrupt is listed without its pending state: at its EOI the list register would
+    // hold it as pending ahead of more urgent ones that wait. EOI maintenance chooses anew instead.
+    merge_pending_ = pending.total() + active.total() <= slots;
     const u32 before = g_.used;
     g_.used = g_.latched = 0;
     unsigned slot = 0;
@@ -91,7 +94,7 @@ void Refill<File>::list(unsigned slot, u32 intid) {
     }
     const bool wanted = here && (bank.forwarded(gic_.groups()) & bit) != 0;
     // HW = 1 has no active-and-pending state [IHI0069 §12.4 ICH_LR<n>_EL2].
-    if (wanted && !(timer && active)) {
+    if (wanted && !(active && (timer || !merge_pending_))) {
         if ((bank.latch.load(std::memory_order_relaxed) & bit) != 0) {
             bank.latch.fetch_and(~bit, std::memory_order_relaxed);
             lr |= Lr::Pending::mask;
@@ -149,7 +152,10 @@ template <class File>
 void Refill<File>::settle_timer() {
     const u32 bit = g_.timer.bit();
     const bool deliverable = timer_deliverable();
-    g_.timer_lr.store(deliverable ? lr_base(g_.timer.vintid, g_.priv) | Lr::Pending::mask : 0,
+    const u8 slot = g_.slot_of[g_.timer.vintid & 31];
+    // A slot whose pending state came from ISPENDR must not be written over as if it were the line's.
+    const bool plain = slot == no_slot || ((g_.latched >> slot) & 1) == 0;
+    g_.timer_lr.store(deliverable && plain ? lr_base(g_.timer.vintid, g_.priv) | Lr::Pending::mask : 0,
                       std::memory_order_relaxed);
     if (!g_.timer.held || (g_.priv.listed & bit) != 0) {
         g_.timer.blocked = false;

@@ -20,7 +20,7 @@ const char actions_help[] =
     "  --read OFFSET        print the text found there\n"
     "  --expect OFFSET TEXT fail unless TEXT is there ({sha256} as above)\n"
     "  --dump OFFSET        print 64 bytes in hexadecimal\n"
-    "  --out FILE           write the contents to FILE (- is standard output)\n"
+    "  --out FILE           write the contents to FILE (-: standard output, and the lines go to standard error)\n"
     "  --ring               ring the other side's doorbell\n"
     "  --wait SECONDS       wait until our doorbell rings (or: forever)\n"
     "  --reclaim SECONDS    take the share back; the borrower has so long to give it back\n"
@@ -333,6 +333,9 @@ int action_words(char **args, int left)
 
     if (a && a->words > left) {
         die("%s needs %d more word(s); see: lagoon --help", args[0], a->words - left);
+    }
+    if (a && a->run == do_out && !strcmp(args[1], "-")) {
+        say_on_stderr();
     }
     return a ? a->words : 0;
 }

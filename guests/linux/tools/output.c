@@ -9,6 +9,12 @@
 
 static const char *story;
 static unsigned step;
+static FILE *lines; /* NULL: standard output */
+
+void say_on_stderr(void)
+{
+    lines = stderr;
+}
 
 void story_begin(const char *name, unsigned first_step)
 {
@@ -21,12 +27,15 @@ static void line(const char *format, va_list args)
     char text[1024];
 
     vsnprintf(text, sizeof(text), format, args);
-    if (story) {
-        printf("%s: step %u: %s\n", story, step++, text);
-    } else {
-        printf("%s\n", text);
+    if (!lines) {
+        lines = stdout;
     }
-    fflush(stdout);
+    if (story) {
+        fprintf(lines, "%s: step %u: %s\n", story, step++, text);
+    } else {
+        fprintf(lines, "%s\n", text);
+    }
+    fflush(lines);
 }
 
 void say(const char *format, ...)
@@ -47,10 +56,11 @@ void die(const char *format, ...)
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     if (story) {
-        printf("%s: step %u: FAILED: %s\n", story, step, text);
+        fprintf(lines ? lines : stdout, "%s: step %u: FAILED: %s\n", story, step, text);
+    } else {
+        fprintf(stderr, "lagoon: %s\n", text);
     }
     fflush(stdout);
-    fprintf(stderr, "lagoon: %s\n", text);
     exit(1);
 }
 

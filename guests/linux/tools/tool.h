@@ -12,6 +12,7 @@
 
 /* output.c: lines for people; with --story they carry "NAME: step N: ". die() ends with status 1. */
 void story_begin(const char *name, unsigned first_step);
+void say_on_stderr(void); /* standard output carries data */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 const char *size_text(uint64_t bytes);
