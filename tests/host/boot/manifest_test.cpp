@@ -386,3 +386,28 @@ TEST_CASE("manifest: PCI addresses") {
         CHECK(!parse_pci_address(bad).ok());
     }
 }
+
+TEST_CASE("manifest: the example of docs/manifest.md is accepted without a word that it does not explain") {
+    const std::string page = test::read_file("docs/manifest.md");
+    const std::size_t first = page.find("```dts\n");
+    REQUIRE(first != std::string::npos);
+    std::string example = page.substr(first + 7, page.find("```\n", first + 7) - first - 7);
+    const auto replace = [&](const std::string& from, const std::string& to) {
+        const std::size_t at = example.find(from);
+        REQUIRE_MESSAGE(at != std::string::npos, from);
+        example.replace(at, from.size(), to);
+    };
+    replace("/dts-v1/;", "");
+    replace("kernels/default/Image", "Image");
+    replace("initramfs-default.cpio.gz", "Image");
+    replace("blinky.bin", "Image");
+    test::scratch_file("Image", test::make_image());
+    const Reading r(test::compile(example));
+    REQUIRE_MESSAGE(r.status.ok(), r.sentences.text());
+    CHECK_MESSAGE(r.sentences.all.empty(), r.sentences.text());
+    REQUIRE(r.manifest.vms.size() == 3);
+    CHECK(r.manifest.vms[0].share_with == el2::vm_bit(VmId{2}));
+    CHECK(r.manifest.vms[0].focus);
+    CHECK(r.manifest.vms[1].on_crash == el2::CrashPolicy::restart);
+    CHECK(r.manifest.vms[2].kernel.entry_offset == 0x10040);
+}
