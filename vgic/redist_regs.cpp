@@ -128,7 +128,8 @@ Access VirtualGic::gicr_write(VcpuIndex caller, u64 offset, unsigned size, u64 v
         LockGuard guard(g.lock);
         const u32 changed = write_priority(g.priv, static_cast<u32>(reg - gicr::ipriorityr), size,
                                            static_cast<u32>(value), priority_mask_);
-        if ((changed & (g.priv.busy() | g.timer.bit())) != 0 && g.post(work_refill) && index != caller.value) {
+        if ((changed & (g.priv.busy() | g.timer.bit())) != 0 && g.post(work_refill) &&
+            index != caller.value) {
             return {0, 1u << index};
         }
     }

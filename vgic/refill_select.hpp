@@ -32,8 +32,8 @@ void Refill<File>::select_and_list() {
         }
     });
 
-    // With an overflow an active interrupt is listed without its pending state: at its EOI the list register would
-    // hold it as pending ahead of more urgent ones that wait. EOI maintenance chooses anew instead.
+    // With an overflow an active interrupt is listed without its pending state: at its EOI the list register
+    // would hold it as pending ahead of more urgent ones that wait. EOI maintenance chooses anew instead.
     merge_pending_ = pending.total() + active.total() <= slots;
     const u32 before = g_.used;
     g_.used = g_.latched = 0;
@@ -195,7 +195,7 @@ void Refill<File>::inject_timer_slow() {
         g_.timer.held = true;
         g_.priv.line.fetch_or(g_.timer.bit(), std::memory_order_relaxed);
     }
-    refill(false);
+    g_.post(work_refill); // flush() does it before the guest is entered, and returns whom to kick
 }
 
 } // namespace atl::vgic
