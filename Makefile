@@ -26,13 +26,14 @@ endif
 LDFLAGS := -nostdlib -static -no-pie -Wl,-T,linker.ld -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,max-page-size=4096 \
            -Wl,--no-warn-rwx-segments
 
-.PHONY: all setup run demo test bundle debug help clean
+.PHONY: all setup run demo demo-ready bundle debug help clean
 all: $(B)/atoll.img
 
 setup:
 	@tools/setup.sh
 
-$(DEPS)/libfdt/libfdt.a: | setup
+$(DEPS)/libfdt/libfdt.a:
+	@tools/setup.sh
 
 $(B)/el2obj/lib/crt/%.o: CXXFLAGS += -fno-builtin -fno-tree-loop-distribute-patterns -fno-stack-protector
 $(B)/el2obj/%.cpp.o: %.cpp
@@ -54,10 +55,59 @@ $(B)/atoll.img: $(B)/atoll.elf
 	@$(CROSS)objcopy -O binary $< $@
 	@echo "  IMAGE  $@ ($$(stat -c %s $@) bytes)"
 
+# ---- guests: the lagoon module, its tool, one initramfs for each kernel -------------------------------------------
+KERNELS := $(notdir $(patsubst %/Image,%,$(filter-out %/default/Image,$(wildcard $(DEPS)/kernels/*/Image))))
+INITRAMFS_PARTS := $(wildcard guests/linux/initramfs/*) $(wildcard guests/linux/demo/*)
+
+$(B)/guests/linux/lagoon: $(wildcard guests/linux/tools/*) guests/linux/lagoon/lagoon_uapi.h
+	@$(MAKE) -s -C guests/linux/tools OUT=$(abspath $(@D)) CROSS_COMPILE=$(CROSS)
+	@touch $@
+
+define kernel_rules
+$(B)/guests/linux/$(1)/lagoon.ko: $(wildcard guests/linux/lagoon/*) lib/abi/ffa.h
+	@CROSS_COMPILE=$(CROSS) guests/linux/lagoon/build.sh $(DEPS)/kernels/$(1)/build $$(@D)
+$(B)/initramfs-$(1).cpio.gz: $(B)/guests/linux/$(1)/lagoon.ko $(B)/guests/linux/lagoon $(INITRAMFS_PARTS)
+	@$(PYTHON) guests/linux/initramfs/mkinitramfs.py $(DEPS)/kernels/$(1) $$@ \
+	    $$<:/lib/modules/{abi}/extra/lagoon.ko $(B)/guests/linux/lagoon:/usr/bin/lagoon guests/linux/demo:/demo
+endef
+$(foreach k,$(KERNELS),$(eval $(call kernel_rules,$(k))))
+
+$(B)/initramfs-default.cpio.gz: $(B)/initramfs-$(notdir $(realpath $(DEPS)/kernels/default)).cpio.gz
+	@ln -sf $(notdir $<) $@
+
 # ---- bundles: a manifest and what it names, in one device-tree blob -----------------------------------------------
 bundle:
 	@test -n "$(MANIFEST)" -a -n "$(OUT)" || { echo "usage: make bundle MANIFEST=x.dts OUT=x.bundle" >&2; exit 2; }
 	@$(PYTHON) tools/bundle.py $(MANIFEST) $(OUT)
+
+# ---- running: set-up first, then again with what it has brought, so that the wildcards above see it ----------------
+QEMU_LINE := $(QEMU) -M virt,virtualization=on,gic-version=3 -cpu cortex-a72 -smp 2 -m 2G \
+             -nographic -nodefaults -serial mon:stdio -kernel $(B)/atoll.img -initrd $(B)/bundles/demo.bundle
+
+run: setup
+	@$(MAKE) -s demo-ready
+	@$(PYTHON) tools/demo.py --stay -- $(QEMU_LINE)
+
+demo: setup
+	@$(MAKE) -s demo-ready
+	@$(PYTHON) tools/demo.py -- $(QEMU_LINE)
+
+debug: setup
+	@$(MAKE) -s demo-ready
+	@echo "QEMU waits for gdb on port 1234. In another terminal: gdb-multiarch -x tools/atoll.gdb $(B)/atoll.elf"
+	$(QEMU_LINE) -S -gdb tcp:127.0.0.1:1234
+
+demo-ready: $(B)/atoll.img $(B)/bundles/demo.bundle
+
+help:
+	@echo "make run      set up, build, boot two Linux guests that share a buffer; leaves you at their shells"
+	@echo "make demo     the same without a person: prints the story, succeeds only if every step was verified"
+	@echo "make test     all tests: host, image checks, lint, QEMU cases"
+	@echo "make          build/atoll.elf and build/atoll.img"
+	@echo "make bundle MANIFEST=x.dts OUT=x.bundle   VMs and their images in one file for -initrd"
+	@echo "make debug    QEMU waits for gdb; tools/atoll.gdb helps"
+	@echo "make bench    instruction counts beside other hypervisors'"
+	@echo "make lint, make fuzz, make setup, make clean"
 
 clean:
 	rm -rf $(B)
