@@ -222,6 +222,20 @@ void read_chosen(PlatformReader& reader) {
     }
 }
 
+/// The bundle is read through the direct map of RAM: an address elsewhere would fault EL2.
+void check_initrd(PlatformReader& reader) {
+    bool inside = reader.out.initrd.empty();
+    for (const Range<Pa>& bank : reader.out.ram) {
+        inside = inside || bank.contains(reader.out.initrd.base, reader.out.initrd.size);
+    }
+    if (!inside) {
+        const auto chosen = reader.tree.child(reader.tree.root(), "chosen");
+        reader.refuse(chosen.value_or(reader.tree.root()), "linux,initrd-start",
+                      "the initrd ({} bytes) is not in RAM", reader.out.initrd.size);
+        reader.out.initrd = {};
+    }
+}
+
 void read_identity(PlatformReader& reader) {
     const auto model = reader.tree.property(reader.tree.root(), "model");
     const auto compatible = reader.tree.property(reader.tree.root(), "compatible");
@@ -326,6 +340,7 @@ Status read_platform(const FdtView& tree, Mpidr boot_cpu, Platform& out, Diagnos
         return walked;
     }
     settle_cpus(reader);
+    check_initrd(reader);
     if (out.ram.empty()) {
         reader.refuse(tree.root(), "", "the host's device tree describes no RAM (no usable /memory node)");
     }

@@ -196,6 +196,8 @@ TEST_CASE("platform: malformed trees are refused with a sentence") {
          "/chosen: linux,initrd-end = <4>"},
         {"chosen { linux,initrd-start = \"what\"; linux,initrd-end = <4>; };", true, true,
          "linux,initrd-end"},
+        {"chosen { linux,initrd-start = <0x4fffff00>; linux,initrd-end = <0x50000100>; };", true, true,
+         "linux,initrd-start = <1342177024>: the initrd (512 bytes) is not in RAM"},
         {"gic { compatible = \"arm,gic-v3\"; reg = <0 0x8000000 0 0x10000>; };", true, false,
          "/gic: reg = <0x0 0x8000000 0x0 0x10000>: a GICv3 needs"},
         {"gic { compatible = \"arm,gic-v3\"; #redistributor-regions = <99>; reg = <0 0 0 0x10000>; };", true,
