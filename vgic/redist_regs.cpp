@@ -61,7 +61,7 @@ Access VirtualGic::private_word_write(VcpuIndex caller, unsigned index, u64 offs
 
 Access VirtualGic::gicr_read(VcpuIndex caller, u64 offset, unsigned size) {
     const u64 index = offset / gicr::frame_size;
-    if (index >= config_.vcpus || (size != 1 && size != 4 && size != 8) || offset % size != 0) {
+    if (index >= config_.vcpus || (size != 1 && size != 4 && size != 8) || (offset & (size - 1)) != 0) {
         return {};
     }
     VcpuGic& g = vcpus_[index];
@@ -107,7 +107,7 @@ Access VirtualGic::gicr_read(VcpuIndex caller, u64 offset, unsigned size) {
 
 Access VirtualGic::gicr_write(VcpuIndex caller, u64 offset, unsigned size, u64 value) {
     const u64 index = offset / gicr::frame_size;
-    if (index >= config_.vcpus || (size != 4 && size != 1) || offset % size != 0) {
+    if (index >= config_.vcpus || (size != 4 && size != 1) || (offset & (size - 1)) != 0) {
         return {};
     }
     VcpuGic& g = vcpus_[index];

@@ -112,21 +112,20 @@ class Refill {
         return refill(false);
     }
 
-    /// Common case: the timer has had a slot before. It is empty now, for the physical interrupt cannot have
-    /// fired before the guest deactivated it. No lock: the shadow is this pCPU's, `timer_lr` is replaced as a
-    /// whole.
-    void inject_timer() {
-        const u64 value = g_.timer_lr.load(std::memory_order_relaxed);
-        const u8 slot = g_.slot_of[g_.timer.vintid & 31];
-        if (value != 0 && slot != no_slot && (g_.work.load(std::memory_order_relaxed) >> 32) == 0)
-            [[likely]] {
-            g_.timer.held = true;
-            g_.lr[slot].store(value, std::memory_order_relaxed);
-            file_.write(slot, value);
-            return;
+    /// Common case: the timer has had a slot before. It is empty now, for the physical interrupt cannot have fired
+    /// before the guest deactivated it. No lock: the shadow is this pCPU's, `timer_lr` is replaced as a whole.
+    static bool inject_timer_fast(VcpuGic& g, File& file) {
+        const u64 value = g.timer_lr.load(std::memory_order_relaxed);
+        const u8 slot = g.slot_of[g.timer.vintid & 31];
+        if (value == 0 || slot == no_slot || (g.work.load(std::memory_order_relaxed) >> 32) != 0) {
+            return false;
         }
-        inject_timer_slow();
+        g.timer.held = true;
+        g.lr[slot].store(value, std::memory_order_relaxed);
+        file.write(slot, value);
+        return true;
     }
+    void inject_timer_slow();
 
     VcpuMask dir_write(u32 intid) {
         if (!gic::IchVmcr::VEOIM::test(file_.vmcr()) || intid >= gic_.intid_count()) {
@@ -337,7 +336,6 @@ class Refill {
     void settle_timer();
     void sample_blocked_timer();
     void release_timer();
-    void inject_timer_slow();
     bool timer_deliverable() const;
 
     VirtualGic& gic_;

@@ -27,7 +27,9 @@ VcpuMask maintenance(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
 }
 
 void inject_timer(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
-    Refill(gic, vcpu, file).inject_timer();
+    if (!Refill<LrFile>::inject_timer_fast(gic.vcpu(vcpu), file)) {
+        Refill(gic, vcpu, file).inject_timer_slow();
+    }
 }
 
 VcpuMask dir_write(VirtualGic& gic, VcpuIndex vcpu, LrFile& file, u64 value) {

@@ -152,7 +152,9 @@ VcpuMask maintenance(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
     return Refill(gic, vcpu, file).maintenance();
 }
 void inject_timer(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
-    Refill(gic, vcpu, file).inject_timer();
+    if (!Refill<LrFile>::inject_timer_fast(gic.vcpu(vcpu), file)) {
+        Refill(gic, vcpu, file).inject_timer_slow();
+    }
 }
 VcpuMask dir_write(VirtualGic& gic, VcpuIndex vcpu, LrFile& file, u64 value) {
     return Refill(gic, vcpu, file).dir_write(static_cast<u32>(value & 0xff'ffff));
