@@ -2,54 +2,19 @@
 // Tests of boot/manifest: good manifests become VMs, each mistake becomes one sentence and harms no other VM.
 #include <doctest/doctest.h>
 
-#include "boot/manifest.hpp"
-#include "tests/host/boot/kernel.hpp"
+#include "tests/host/boot/manifest_reading.hpp"
 
 using namespace atl;
 using namespace atl::boot;
-using test::Blob;
+using namespace atl::test;
 
 namespace {
-
-struct Reading {
-    Blob blob;
-    Manifest manifest;
-    test::Sentences sentences;
-    Status status;
-
-    explicit Reading(Blob bundle, u64 ram_mib = 2048) : blob(std::move(bundle)) {
-        status = read_manifest(blob.span(), ManifestLimits{ram_mib * mib}, manifest, sentences.sink);
-    }
-    const el2::VmConfig* vm(std::string_view name) const {
-        for (const el2::VmConfig& candidate : manifest.vms) {
-            if (candidate.name.view() == name) {
-                return &candidate;
-            }
-        }
-        return nullptr;
-    }
-};
-
-const char* const images = R"(images {
-    linux { type = "kernel"; data = /incbin/("Image"); };
-    rootfs { type = "ramdisk"; data = [01 02 03 04 05]; };
-    payload { type = "raw"; data = [00 01 02 03 04 05 06 07]; load-offset = <0x1000>; entry-offset = <0x1004>;
-              dtb-offset = "none"; };
-};)";
-
-/// The bundle of `vms` with the usual images.
-Blob bundle(const std::string& vms, const std::string& more_images = images) {
-    test::scratch_file("Image", test::make_image());
-    return test::compile("/ { " + more_images + " vms { " + vms + " }; };");
-}
 
 /// One mistake in alpha; beta is good.
 struct Mistake {
     const char* vm;       // alpha's properties
     const char* sentence; // part of the refusal
 };
-
-const std::string good = "kernel = \"linux\"; memory-mib = <16>;";
 
 } // namespace
 
@@ -232,64 +197,14 @@ TEST_CASE("manifest: properties, images and nodes that are there twice") {
     CHECK(p.sentences.has("on-crash = \"stop\": this property is there twice"));
     CHECK(p.manifest.vms.size() == 1);
     Blob image = bundle("alpha { " + good + " }; beta { memory-mib = <16>; kernel = \"payload\"; };",
-                        std::string(images).substr(0, std::string(images).size() - 2) +
-                            "linux2 { type = \"kernel\"; data = [00]; }; linux2x { }; };");
-    at = static_cast<char*>(memmem(image.data(), image.size(), "linux2x", 7));
+                        std::string(images).substr(0, std::string(images).size() - 2) + "linuy { }; };");
+    at = static_cast<char*>(memmem(image.data(), image.size(), "linuy", 5));
     REQUIRE(at != nullptr);
-    at[6] = '\0';
-    at = static_cast<char*>(memmem(image.data(), image.size(), "linux\0\0\0", 8));
-    REQUIRE(at != nullptr);
-    std::memcpy(at, "linux2", 6); // now there are three linux2 and no linux
-    at = static_cast<char*>(memmem(image.data(), image.size(), "linux\0\0\0", 8));
-    REQUIRE(at != nullptr);
-    std::memcpy(at, "linux2", 6); // alpha's reference
+    at[4] = 'x';
     const Reading i(std::move(image));
-    CHECK_MESSAGE(i.manifest.vms.size() == 1, i.sentences.text());
-}
-
-TEST_CASE("manifest: cycles are shown, and what hangs on them still starts") {
-    const Reading r(bundle("a { " + good + " start-after = \"b\"; }; b { " + good +
-                           " start-after = \"c\"; }; c { " + good + " start-after = \"a\"; }; d { " + good +
-                           " start-after = \"c\"; }; e { " + good + " start-after = \"d\"; };"));
-    CHECK(r.status.ok());
-    CHECK(r.manifest.refused == 3);
-    CHECK(r.sentences.has(
-        "/vms/a: start-after = \"b\": a cycle, none of these can be first: a -> b -> c -> a"));
-    CHECK(r.sentences.has("warning: /vms/d: start-after = \"c\": that VM is refused: not waited for"));
-    REQUIRE(r.manifest.vms.size() == 2);
-    CHECK(r.manifest.start_order[0] == 0);
-    CHECK(r.manifest.start_order[1] == 1);
-}
-
-TEST_CASE("manifest: sharing with a refused VM, devices and keyboard given twice") {
-    const Reading r(bundle("a { " + good +
-                           " share-with = \"b\"; devices = \"0000:00:01.0\"; console-focus; }; b { " + good +
-                           " share-with = \"a\"; cpus = <9>; }; c { " + good +
-                           " devices = \"0000:00:01.0\"; }; d { " + good + " console-focus; };"));
-    CHECK(r.sentences.has("warning: /vms/a: share-with = \"b\": not with b: that VM is refused"));
-    CHECK(r.vm("a")->share_with == 0);
-    CHECK(r.sentences.has("/vms/c: devices = \"0000:00:01.0\": a already has one of these devices"));
-    CHECK(r.vm("c") == nullptr);
-    CHECK(r.sentences.has("/vms/d: console-focus = (0 bytes): a has the keyboard first"));
-    REQUIRE(r.vm("d") != nullptr);
-    CHECK(!r.vm("d")->focus);
-}
-
-TEST_CASE("manifest: RAM goes to the VMs in order, as long as it lasts") {
-    std::string vms;
-    for (const char* name : {"a", "b", "c"}) {
-        vms += std::string(name) + " { kernel = \"linux\"; memory-mib = <400>; }; ";
-    }
-    vms += "d { kernel = \"linux\"; memory-mib = <100>; };";
-    const Reading r(bundle(vms), 1000);
-    CHECK(r.vm("a") != nullptr);
-    CHECK(r.vm("b") != nullptr);
-    CHECK(r.vm("c") == nullptr);
-    CHECK(r.vm("d") != nullptr);
-    CHECK(r.sentences.has("/vms/c: memory-mib = <400>: the host has 196 MiB left"));
-    const Reading none(bundle(vms), 0);
-    CHECK(none.status.error() == Error::not_found);
-    CHECK(none.manifest.refused == 4);
+    CHECK(i.manifest.vms.size() == 1);
+    CHECK_MESSAGE(i.sentences.has("/vms/alpha: kernel = \"linux\": there are 2 images of this name"),
+                  i.sentences.text());
 }
 
 TEST_CASE("manifest: limits and unknown things") {
@@ -355,7 +270,7 @@ TEST_CASE("manifest: what is no bundle") {
     static_cast<char*>(memmem(two.data(), two.size(), "vmx", 3))[2] = 's';
     CHECK(Reading(std::move(two)).sentences.has("there are two nodes of this name"));
     Blob damaged = bundle("a { " + good + " };");
-    damaged.data()[damaged.size() / 8 * 0 + 56 + 3] = 0x55; // the first tag of the structure block
+    damaged.data()[56 + 3] = 0x55; // the first tag of the structure block
     CHECK(Reading(std::move(damaged)).sentences.has("its structure is damaged"));
 }
 

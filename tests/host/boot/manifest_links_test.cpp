@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tests of boot/manifest_links: what concerns more than one VM: order and cycles, sharing, exclusive things,
+// RAM.
+#include <doctest/doctest.h>
+
+#include "tests/host/boot/manifest_reading.hpp"
+
+using namespace atl;
+using namespace atl::boot;
+using namespace atl::test;
+
+TEST_CASE("manifest: cycles are shown, and what hangs on them still starts") {
+    const Reading r(bundle("a { " + good + " start-after = \"b\"; }; b { " + good +
+                           " start-after = \"c\"; }; c { " + good + " start-after = \"a\"; }; d { " + good +
+                           " start-after = \"c\"; }; e { " + good + " start-after = \"d\"; };"));
+    CHECK(r.status.ok());
+    CHECK(r.manifest.refused == 3);
+    CHECK(r.sentences.has(
+        "/vms/a: start-after = \"b\": a cycle, none of these can be first: a -> b -> c -> a"));
+    CHECK(r.sentences.has("warning: /vms/d: start-after = \"c\": that VM is refused: not waited for"));
+    REQUIRE(r.manifest.vms.size() == 2);
+    CHECK(r.manifest.start_order[0] == 0);
+    CHECK(r.manifest.start_order[1] == 1);
+}
+
+TEST_CASE("manifest: sharing with a refused VM, devices and keyboard given twice") {
+    const Reading r(bundle("a { " + good +
+                           " share-with = \"b\"; devices = \"0000:00:01.0\"; console-focus; }; b { " + good +
+                           " share-with = \"a\"; cpus = <9>; }; c { " + good +
+                           " devices = \"0000:00:01.0\"; }; d { " + good + " console-focus; };"));
+    CHECK(r.sentences.has("warning: /vms/a: share-with = \"b\": not with b: that VM is refused"));
+    CHECK(r.vm("a")->share_with == 0);
+    CHECK(r.sentences.has("/vms/c: devices = \"0000:00:01.0\": a already has one of these devices"));
+    CHECK(r.vm("c") == nullptr);
+    CHECK(r.sentences.has("/vms/d: console-focus = (0 bytes): a has the keyboard first"));
+    REQUIRE(r.vm("d") != nullptr);
+    CHECK(!r.vm("d")->focus);
+}
+
+TEST_CASE("manifest: RAM goes to the VMs in order, as long as it lasts") {
+    std::string vms;
+    for (const char* name : {"a", "b", "c"}) {
+        vms += std::string(name) + " { kernel = \"linux\"; memory-mib = <400>; }; ";
+    }
+    vms += "d { kernel = \"linux\"; memory-mib = <100>; };";
+    const Reading r(bundle(vms), 1000);
+    CHECK(r.vm("a") != nullptr);
+    CHECK(r.vm("b") != nullptr);
+    CHECK(r.vm("c") == nullptr);
+    CHECK(r.vm("d") != nullptr);
+    CHECK(r.sentences.has("/vms/c: memory-mib = <400>: the host has 196 MiB left"));
+    const Reading none(bundle(vms), 0);
+    CHECK(none.status.error() == Error::not_found);
+    CHECK(none.manifest.refused == 4);
+}
