@@ -126,7 +126,7 @@ static int buf_mmap(struct dma_buf *dmabuf, struct vm_area_struct *vma)
 	struct lagoon_buf *buf = dmabuf->priv;
 	unsigned long count = vma_pages(vma);
 
-	if (!(vma->vm_flags & VM_SHARED))
+	if (!(vma->vm_flags & VM_MAYSHARE)) /* VM_SHARED is cleared when the file cannot be written */
 		return -EINVAL;
 	if (buf->ro && (vma->vm_flags & VM_WRITE))
 		return -EACCES;

@@ -95,7 +95,7 @@ struct lagoon_entry *list_all(uint32_t *count)
     }
 }
 
-struct lagoon_entry find_entry(const char *text)
+struct lagoon_entry find_entry(const char *text, uint32_t kind)
 {
     struct lagoon_entry found = { .handle = 0 };
     uint64_t handle = 0;
@@ -104,6 +104,9 @@ struct lagoon_entry find_entry(const char *text)
     struct lagoon_entry *list = list_all(&count);
 
     for (uint32_t i = 0; i < count; i++) {
+        if (kind && list[i].kind != kind) {
+            continue;
+        }
         if (digits ? list[i].handle == handle : !strncmp(list[i].label, text, LAGOON_NAME_MAX)) {
             found = list[i];
             hits++;
@@ -111,7 +114,8 @@ struct lagoon_entry find_entry(const char *text)
     }
     free(list);
     if (!hits) {
-        die("there is no share and no offer with the %s %s (see: lagoon list)", digits ? "handle" : "label", text);
+        die("there is no %s with the %s %s (see: lagoon list)", kind ? "share of ours" : "share and no offer",
+            digits ? "handle" : "label", text);
     }
     if (hits > 1) {
         die("%u shares have the label %s: name one by its handle (see: lagoon list)", hits, text);

@@ -206,7 +206,11 @@ static void cmd_share(const struct options *o)
     meta_put(req.meta, &b);
     req.fd = b.fd;
     if (ioctl(device(), LAGOON_IOC_SHARE, &req) < 0) {
-        die("cannot share with %s: %s", o->peer, errno == ENOENT ? "no such peer (see: lagoon peers)" : strerror(errno));
+        die("cannot share with %s: %s", o->peer,
+            errno == ENOENT   ? "no such peer (see: lagoon peers)"
+            : errno == E2BIG  ? "it is larger than the largest share (see: lagoon info)"
+            : errno == EACCES ? "the hypervisor denies it (the manifest must allow both VMs to share)"
+                              : strerror(errno));
     }
     b.handle = req.handle;
     b.ours = true;
@@ -257,13 +261,10 @@ static void cmd_import(const struct options *o)
 
 static void cmd_open(const char *name, const struct options *o)
 {
-    struct lagoon_entry e = find_entry(name);
+    struct lagoon_entry e = find_entry(name, LAGOON_KIND_SHARE);
     struct lagoon_ioc_handle req = { .handle = e.handle };
     struct buffer b = { .bytes = e.bytes, .handle = e.handle, .peer = e.peer, .ours = true, .count = e.count };
 
-    if (e.kind != LAGOON_KIND_SHARE) {
-        die("%s is a peer's: use lagoon import", name);
-    }
     if (ioctl(device(), LAGOON_IOC_OPEN, &req) < 0) {
         die("%s: %s", name, strerror(errno));
     }
@@ -277,7 +278,7 @@ static void cmd_open(const char *name, const struct options *o)
 
 static void cmd_wait(const char *name, const char *seconds)
 {
-    struct lagoon_entry e = find_entry(name);
+    struct lagoon_entry e = find_entry(name, 0);
     struct lagoon_ioc_wait req = {
         .handle = e.handle,
         .count = e.count,
@@ -293,7 +294,7 @@ static void cmd_wait(const char *name, const char *seconds)
 
 static void cmd_notify(const char *name)
 {
-    struct lagoon_ioc_handle req = { .handle = find_entry(name).handle };
+    struct lagoon_ioc_handle req = { .handle = find_entry(name, 0).handle };
 
     if (ioctl(device(), LAGOON_IOC_NOTIFY, &req) < 0) {
         die("cannot ring: %s", errno == ENOTCONN ? "nobody at the other end has it imported" : strerror(errno));
@@ -302,7 +303,7 @@ static void cmd_notify(const char *name)
 
 static void cmd_reclaim(const char *name, const struct options *o)
 {
-    struct lagoon_entry e = find_entry(name);
+    struct lagoon_entry e = find_entry(name, LAGOON_KIND_SHARE);
     struct lagoon_ioc_reclaim req = {
         .handle = e.handle,
         .flags = o->force ? LAGOON_FORCE : 0,

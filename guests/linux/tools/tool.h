@@ -25,8 +25,8 @@ const char *peer_name(uint32_t id); /* "beta", or "vm3" */
 const char *state_name(uint32_t state);
 void copy_name(char to[LAGOON_NAME_MAX], const char *from, const char *what);
 struct lagoon_entry *list_all(uint32_t *count);
-/* A handle in digits or a label; dies if there is none. */
-struct lagoon_entry find_entry(const char *text);
+/* A handle in digits or a label, of one enum lagoon_kind or (0) of any; dies unless there is exactly one. */
+struct lagoon_entry find_entry(const char *text, uint32_t kind);
 /* Milliseconds of a time-out in seconds; "-" or "forever" is -1. */
 int parse_timeout(const char *seconds);
 
