@@ -96,24 +96,57 @@ class Refill {
         return mask;
     }
 
-    VcpuMask flush() {
-        {
-            LockGuard guard(g_.lock);
-            const u64 work = VirtualGic::absorb(g_);
-            if ((work >> 32) == 0 && insert_pulses(static_cast<u32>(work))) {
-                return 0;
-            }
-        }
-        return refill(false);
-    }
+    VcpuMask flush() { return refill(false); }
 
     VcpuMask maintenance() {
         ++g_.stat_maintenance;
         return refill(false);
     }
 
-    /// Common case: the timer has had a slot before. It is empty now, for the physical interrupt cannot have fired
-    /// before the guest deactivated it. No lock: the shadow is this pCPU's, `timer_lr` is replaced as a whole.
+    /// SGIs and PPI pulses alone: each into its own slot, or into a free one, if that is all there is to do.
+    /// What does not fit is left in the latch. False: a refill is needed. Private interrupts only, so the
+    /// vCPU's lock suffices.
+    static bool flush_fast(VirtualGic& gic, VcpuGic& g, File& file) {
+        LockGuard guard(g.lock);
+        const u64 work = g.work.exchange(0, std::memory_order_acquire); // sees what was done before each post
+        auto pulses = static_cast<u32>(work);
+        const u32 special = g.priv.drop_pending | g.priv.drop_active | (pulses & (g.priv.active | ~0xffffu));
+        if ((work >> 32) != 0 || g.waiting || g.unlisted_active || special != 0) {
+            g.priv.latch.fetch_or(pulses, std::memory_order_relaxed);
+            return false;
+        }
+        const u32 forwarded = g.priv.forwarded(gic.groups());
+        if ((pulses & ~forwarded) != 0) {
+            g.priv.latch.fetch_or(pulses & ~forwarded,
+                                  std::memory_order_relaxed); // stays pending while disabled
+        }
+        for (pulses &= forwarded; pulses != 0; pulses &= pulses - 1) {
+            const auto intid = static_cast<unsigned>(std::countr_zero(pulses));
+            u64 lr = Lr::VINTID::of(intid) | Lr::Priority::of(g.priv.priority[intid]) |
+                     Lr::Group::of((g.priv.group1 >> intid) & 1) | Lr::Pending::mask;
+            unsigned slot = g.slot_of[intid];
+            if (slot != no_slot) {
+                lr |= file.read(slot) & Lr::Active::mask; // sent again by its own handler
+            } else {
+                slot = static_cast<unsigned>(std::countr_one(g.used));
+                if (slot >= file.count()) {
+                    g.priv.latch.fetch_or(pulses, std::memory_order_relaxed);
+                    return false;
+                }
+                g.slot_of[intid] = static_cast<u8>(slot);
+                g.used |= u32{1} << slot;
+                g.priv.listed |= 1u << intid;
+            }
+            g.latched |= u32{1} << slot;
+            g.lr[slot].store(lr, std::memory_order_relaxed);
+            file.write(slot, lr);
+        }
+        return true;
+    }
+
+    /// Common case: the timer has had a slot before. It is empty now, for the physical interrupt cannot have
+    /// fired before the guest deactivated it. No lock: the shadow is this pCPU's, `timer_lr` is replaced as a
+    /// whole.
     static bool inject_timer_fast(VcpuGic& g, File& file) {
         const u64 value = g.timer_lr.load(std::memory_order_relaxed);
         const u8 slot = g.slot_of[g.timer.vintid & 31];
@@ -269,44 +302,6 @@ class Refill {
             }
         }
         return mask;
-    }
-
-    /// SGIs and PPI pulses alone: each into its own slot, or into a free one, if that is all there is to do.
-    /// False: a refill is needed; the pulses are in the latch.
-    bool insert_pulses(u32 pulses) {
-        if (g_.waiting || g_.unlisted_active || (g_.priv.drop_pending | g_.priv.drop_active) != 0 ||
-            (pulses & g_.timer.bit()) != 0) {
-            return false;
-        }
-        const u32 all_slots = (u32{1} << file_.count()) - 1;
-        for (pulses &= g_.priv.forwarded(gic_.groups()); pulses != 0; pulses &= pulses - 1) {
-            const unsigned intid = static_cast<unsigned>(std::countr_zero(pulses));
-            const u32 bit = 1u << intid;
-            unsigned slot = g_.slot_of[intid];
-            u64 state = Lr::Pending::mask;
-            if (slot != no_slot) {
-                const u64 now = file_.read(slot);
-                if (((now & Lr::Pending::mask) != 0) && ((g_.latched >> slot) & 1) == 0) {
-                    return false; // pending by its level: keep the edge apart
-                }
-                state |= now & Lr::Active::mask;
-            } else {
-                if ((g_.priv.active & bit) != 0) {
-                    return false;
-                }
-                if (g_.used == all_slots) {
-                    return false;
-                }
-                slot = static_cast<unsigned>(std::countr_zero(~g_.used));
-            }
-            if ((g_.priv.line.load(std::memory_order_relaxed) & ~g_.priv.edge & bit) != 0) {
-                return false;
-            }
-            g_.priv.latch.fetch_and(~bit, std::memory_order_relaxed);
-            set_slot(slot, intid, lr_base(intid, g_.priv) | state, true);
-            file_.write(slot, g_.lr[slot].load(std::memory_order_relaxed));
-        }
-        return true;
     }
 
     u64 lr_base(u32 intid, const Bank& bank) const {

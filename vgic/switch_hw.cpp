@@ -15,6 +15,9 @@ VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
 }
 
 VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    if (Refill<LrFile>::flush_fast(gic, gic.vcpu(vcpu), file)) {
+        return 0;
+    }
     return Refill(gic, vcpu, file).flush();
 }
 

@@ -146,6 +146,9 @@ VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
     return Refill(gic, vcpu, file).save();
 }
 VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    if (Refill<LrFile>::flush_fast(gic, gic.vcpu(vcpu), file)) {
+        return 0;
+    }
     return Refill(gic, vcpu, file).flush();
 }
 VcpuMask maintenance(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
