@@ -74,7 +74,9 @@ bool send(const Message& message) {
         if (succeeded(r)) {
             return true;
         }
-        if (static_cast<i32>(r.x[2]) != FFA_BUSY && static_cast<i32>(r.x[2]) != FFA_RETRY) {
+        // Denied: the peer has no RX buffer yet.
+        const i32 code = static_cast<i32>(r.x[2]);
+        if (code != FFA_BUSY && code != FFA_RETRY && code != FFA_DENIED) {
             report_equal("ffa.msg_send2", static_cast<u32>(r.x[2]), 0);
             return false;
         }
@@ -108,6 +110,28 @@ bool receive(Message& message) {
     return false;
 }
 
+/// Asks who is there until the peer is: it may not have started yet. When its first message is in RX already,
+/// the call is BUSY and the message says who it is.
+void find_peer() {
+    const u64 end = now() + 5 * BARE_READ("cntfrq_el0");
+    while (peer == 0 && now() < end) {
+        const CallResult info = hvc(FFA_PARTITION_INFO_GET);
+        if (!succeeded(info)) {
+            expect_error("ffa.partition_info_busy", info, FFA_BUSY);
+            peer = static_cast<u16>(get_at<ffa_msg_header>(0).ids >> 16);
+            return;
+        }
+        for (u64 i = 0; i < info.x[2] && i < 16; ++i) {
+            const auto partition = get_at<ffa_partition_info>(i * sizeof(ffa_partition_info));
+            if (partition.id != self) {
+                peer = partition.id;
+            }
+        }
+        hvc(FFA_RX_RELEASE);
+        yield();
+    }
+}
+
 void introduce() {
     report_equal("ffa.version", hvc(FFA_VERSION, FFA_VERSION_1_1).x[0], FFA_VERSION_1_1);
     const CallResult id = hvc(FFA_ID_GET);
@@ -120,15 +144,7 @@ void introduce() {
                  FFA_INVALID_PARAMETERS);
     expect_success("ffa.rxtx_map", hvc(FFA_RXTX_MAP64, address_of(tx), address_of(rx), 1));
     expect_error("ffa.rxtx_map_twice", hvc(FFA_RXTX_MAP64, address_of(tx), address_of(rx), 1), FFA_DENIED);
-    const CallResult info = hvc(FFA_PARTITION_INFO_GET);
-    expect_success("ffa.partition_info_get", info);
-    for (u64 i = 0; i < info.x[2] && i < 16; ++i) {
-        const auto partition = get_at<ffa_partition_info>(i * sizeof(ffa_partition_info));
-        if (partition.id != self) {
-            peer = partition.id;
-        }
-    }
-    hvc(FFA_RX_RELEASE);
+    find_peer();
     report("ffa.sees_peer", peer != 0 && peer != self);
     expect_error("ffa.unknown_function", hvc(FFA_MSG_SEND_DIRECT_REQ), FFA_NOT_SUPPORTED);
 }

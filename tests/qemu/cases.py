@@ -61,7 +61,7 @@ class Case:
 
 def line(guest, text):
     """A whole line of a guest, with or without its name in front."""
-    return rf"(?:\[{guest}\] )?{text}\r?\n"
+    return rf"(?:\[{guest}\] )?{text}\r*\n"
 
 
 def passed(guest, *names):
@@ -230,7 +230,7 @@ LINUX = [
             shell(name, f"echo {name}-$(({index}+10))", f"{name}-{index + 10}")]],
          "overcommit", ("SCHED-3",), smp=1, memory="2G", timeout=300),
     Case("linux-smp-8", "a guest with eight vCPUs on eight CPUs",
-         [up("alpha"), *shell("alpha", "nproc", r"\n(?:\[alpha\] )?8\r?\n")],
+         [up("alpha"), *shell("alpha", "nproc", r"\n(?:\[alpha\] )?8\r*\n")],
          "linux-eight", ("LINUX-1", "BOOT-3"), smp=8, memory="2G", timeout=180),
 ]
 

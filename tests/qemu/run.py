@@ -142,7 +142,7 @@ class Tee:
 
 
 def text(data):
-    return data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "") if isinstance(data, bytes) else data
+    return data.decode("utf-8", "replace").replace("\r", "") if isinstance(data, bytes) else data
 
 
 def run_case(case):
