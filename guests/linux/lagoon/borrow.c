@@ -2,8 +2,7 @@
 /*
  * The borrower's side: a peer's offer is retrieved into the share window and exported as a dma-buf; it is given back
  * (FFA_MEM_RELINQUISH) when the dma-buf is closed, or when the owner asks, and never while anybody in this kernel
- * holds one of its pages. The window's struct pages exist from boot; those without memory behind them are PageOffline,
- * so that nothing that walks memory touches them. Lists and states under lg->lock.
+ * holds one of its pages. Lists and states under lg->lock.
  *
  *   OFFERED --import--> BORROWED --close, RECALL--> RETURNING --last page free--> OFFERED, or gone if ended
  *                       BORROWED --REVOKED--> REVOKED --last page free--> gone
@@ -11,61 +10,9 @@
  */
 #include <linux/device.h>
 #include <linux/module.h>
-#include <linux/of.h>
-#include <linux/of_address.h>
-#include <linux/page-flags.h>
 #include <linux/slab.h>
 
-#include "compat.h"
 #include "lagoon.h"
-
-/* ---- the window ---- */
-
-static void window_online(u64 ipa, unsigned long pages, bool online)
-{
-	unsigned long pfn = ipa >> PAGE_SHIFT, i;
-
-	page_offline_begin(); /* waits for a /proc/kcore reader in the middle of a page */
-	for (i = 0; i < pages; i++) {
-		struct page *page = pfn_to_page(pfn + i);
-
-		if (online && PageOffline(page))
-			__ClearPageOffline(page);
-		else if (!online && !PageOffline(page))
-			__SetPageOffline(page);
-	}
-	page_offline_end();
-}
-
-int lagoon_window_init(struct lagoon *lg)
-{
-	struct device_node *node = of_parse_phandle(lg->dev->of_node, "memory-region", 0);
-	struct resource r;
-	u64 at;
-	int ret;
-
-	if (!node) {
-		dev_info(lg->dev, "no share window (memory-region): this VM can share, but not import\n");
-		return 0;
-	}
-	ret = of_address_to_resource(node, 0, &r);
-	of_node_put(node);
-	if (ret || !IS_ALIGNED(r.start, PAGE_SIZE) || !IS_ALIGNED(resource_size(&r), PAGE_SIZE)) {
-		dev_err(lg->dev, "the share window has no usable reg\n");
-		return -EINVAL;
-	}
-	lg->window_base = r.start;
-	lg->window_bytes = resource_size(&r);
-	for (at = r.start; at < r.end; at += PAGE_SIZE) {
-		if (pfn_valid(PHYS_PFN(at)) && PageReserved(pfn_to_page(PHYS_PFN(at))))
-			continue;
-		dev_err(lg->dev, "share window %pR: page %#llx is not reserved memory with a struct page\n", &r, at);
-		return -EINVAL;
-	}
-	window_online(lg->window_base, lg->window_bytes >> PAGE_SHIFT, false);
-	lg->window_ok = true;
-	return 0;
-}
 
 /* ---- life ---- */
 
@@ -128,7 +75,7 @@ static void give_back_work(struct work_struct *work)
 	if (!buf) /* done by an earlier run */
 		goto out;
 	if (lagoon_buf_drain(buf)) {
-		window_online(b->ipa, buf->page_count, false);
+		lagoon_window_online(b->ipa, buf->page_count, false);
 		ret = lagoon_ffa_relinquish(&lg->ffa, b->handle);
 	}
 	if (ret == -EBUSY || ret == -EAGAIN) {
@@ -249,7 +196,7 @@ static int retrieve(struct lagoon_borrow *b, bool ro)
 	b->buf = lagoon_buf_new(pages, ro);
 	if (!b->buf)
 		goto relinquish;
-	window_online(b->ipa, pages, true);
+	lagoon_window_online(b->ipa, pages, true);
 	for (i = 0; i < pages; i++)
 		b->buf->pages[i] = pfn_to_page((b->ipa >> PAGE_SHIFT) + i);
 	b->bytes = (u64)pages * FFA_PAGE;

@@ -54,8 +54,8 @@ struct lagoon_ffa {
 	void *tx, *rx;
 	struct list_head queue;
 	unsigned int queued;
-	u64 bits;
-	bool rx_full;
+	u64 bits;     /* rung, not yet handled */
+	bool rx_full; /* a message waits in RX */
 	bool use_smc;
 	u16 id;
 	u32 version;
@@ -144,7 +144,6 @@ struct lagoon {
 	struct lagoon_bell bells[LAGOON_BELLS];
 	u64 window_base, window_bytes;
 	bool window_ok; /* struct pages exist: imports are possible */
-	bool leaving;
 	int irq;
 };
 
@@ -228,8 +227,16 @@ void lagoon_share_heard(struct lagoon *lg, u16 peer, const struct lagoon_msg *ms
 void lagoon_shares_peer_gone(struct lagoon *lg, u16 peer);
 void lagoon_shares_offer_again(struct lagoon *lg, u16 peer);
 
-/* borrow.c: the borrower's side */
+/* share_pages.c: the dma-buf behind a share */
+int lagoon_share_get_pages(struct lagoon_share *s, int fd);
+void lagoon_share_put_pages(struct lagoon_share *s); /* also after get_pages failed half-way */
+int lagoon_share_describe(struct lagoon_share *s);   /* FFA_MEM_SHARE; sets handle, bytes, pages, runs */
+
+/* window.c */
 int lagoon_window_init(struct lagoon *lg);
+void lagoon_window_online(u64 ipa, unsigned long pages, bool online);
+
+/* borrow.c: the borrower's side */
 int lagoon_import(struct lagoon *lg, struct lagoon_ioc_import *req);
 struct lagoon_borrow *lagoon_borrow_find(struct lagoon *lg, u64 handle); /* takes a reference */
 void lagoon_borrow_put(struct lagoon_borrow *b);

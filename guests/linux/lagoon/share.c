@@ -5,120 +5,11 @@
  * reaches the kernel's allocator while another VM can touch it. Lists and states under lg->lock; one attempt to take
  * a share back at a time under share->op.
  */
-#include <linux/dma-mapping.h>
-#include <linux/memremap.h>
 #include <linux/module.h>
 #include <linux/random.h>
 #include <linux/slab.h>
 
-#include "compat.h"
 #include "lagoon.h"
-
-static_assert(PAGE_SIZE == FFA_PAGE, "the driver is written for 4 KiB pages");
-
-/* ---- pages ---- */
-
-/* System memory that is ours to lend: has struct pages, is no device's and not borrowed itself. */
-static bool may_lend(struct lagoon *lg, struct scatterlist *sg)
-{
-	struct page *page = sg_page(sg);
-	u64 pa;
-
-	if (!page || sg->offset || sg->length % FFA_PAGE)
-		return false;
-	pa = page_to_phys(page);
-	return pfn_valid(page_to_pfn(page)) && !is_zone_device_page(page) &&
-	       (pa >= lg->window_base + lg->window_bytes || pa + sg->length <= lg->window_base);
-}
-
-/* Merges the table into contiguous runs; with runs NULL only counts them. Negative: not memory that can be lent. */
-static int collect_runs(struct lagoon *lg, struct sg_table *sgt, struct ffa_mem_region_addr_range *runs, u32 *pages)
-{
-	struct scatterlist *sg;
-	u64 next = 0;
-	int i, n = 0;
-
-	*pages = 0;
-	for_each_sgtable_sg(sgt, sg, i) {
-		u64 pa;
-
-		if (!may_lend(lg, sg))
-			return -EINVAL;
-		pa = page_to_phys(sg_page(sg));
-		if (!n || pa != next) {
-			if (runs)
-				runs[n] = (struct ffa_mem_region_addr_range){ .address = pa };
-			n++;
-		}
-		if (runs)
-			runs[n - 1].pg_cnt += sg->length / FFA_PAGE;
-		next = pa + sg->length;
-		*pages += sg->length / FFA_PAGE;
-	}
-	return n ? n : -EINVAL;
-}
-
-static int describe_and_share(struct lagoon_share *s)
-{
-	struct ffa_mem_region_addr_range *runs;
-	int n, ret;
-
-	n = collect_runs(s->lg, s->sgt, NULL, &s->pages);
-	if (n < 0)
-		return n;
-	if ((u64)s->pages * FFA_PAGE > LAGOON_MAX_SHARE_BYTES)
-		return -E2BIG;
-	runs = kvcalloc(n, sizeof(*runs), GFP_KERNEL);
-	if (!runs)
-		return -ENOMEM;
-	collect_runs(s->lg, s->sgt, runs, &s->pages);
-	s->runs = n;
-	s->bytes = (u64)s->pages * FFA_PAGE;
-	ret = lagoon_ffa_share(&s->lg->ffa, s->peer, s->flags & LAGOON_RO, s->tag, runs, n, s->pages, &s->handle);
-	kvfree(runs);
-	return ret;
-}
-
-static int get_pages(struct lagoon_share *s, int fd)
-{
-	int ret;
-
-	s->dmabuf = dma_buf_get(fd);
-	if (IS_ERR(s->dmabuf)) {
-		ret = PTR_ERR(s->dmabuf);
-		s->dmabuf = NULL;
-		return ret;
-	}
-	if (s->dmabuf->size > LAGOON_MAX_SHARE_BYTES)
-		return -E2BIG;
-	s->attach = dma_buf_attach(s->dmabuf, s->lg->dev);
-	if (IS_ERR(s->attach)) {
-		ret = PTR_ERR(s->attach);
-		s->attach = NULL;
-		return ret;
-	}
-	s->sgt = dma_buf_map_attachment_unlocked(s->attach, s->flags & LAGOON_RO ? DMA_TO_DEVICE : DMA_BIDIRECTIONAL);
-	if (IS_ERR_OR_NULL(s->sgt)) {
-		ret = s->sgt ? PTR_ERR(s->sgt) : -ENOMEM;
-		s->sgt = NULL;
-		return ret;
-	}
-	return 0;
-}
-
-static void put_pages(struct lagoon_share *s)
-{
-	if (s->sgt)
-		dma_buf_unmap_attachment_unlocked(s->attach, s->sgt,
-						  s->flags & LAGOON_RO ? DMA_TO_DEVICE : DMA_BIDIRECTIONAL);
-	if (s->attach)
-		dma_buf_detach(s->dmabuf, s->attach);
-	if (s->dmabuf)
-		dma_buf_put(s->dmabuf);
-	s->sgt = NULL;
-	s->attach = NULL;
-	s->dmabuf = NULL;
-}
 
 /* ---- life ---- */
 
@@ -180,7 +71,7 @@ static void finish(struct lagoon_share *s, bool revoked)
 	s->my_bell = -1;
 	lagoon_changed(lg);
 	mutex_unlock(&lg->lock);
-	put_pages(s);
+	lagoon_share_put_pages(s);
 	lagoon_say(lg, s->peer, revoked ? LAGOON_MSG_REVOKED : LAGOON_MSG_WITHDRAWN, s->handle, LAGOON_NO_BELL);
 	dev_dbg(lg->dev, "share %#llx is %s\n", s->handle, revoked ? "revoked" : "reclaimed");
 	lagoon_share_put(s); /* the list's */
@@ -246,17 +137,12 @@ static void take_back_work(struct work_struct *work)
 	lagoon_share_put(s);
 }
 
-int lagoon_share_create(struct lagoon *lg, struct lagoon_file *file, struct lagoon_ioc_share *req)
+static struct lagoon_share *share_new(struct lagoon *lg, const struct lagoon_ioc_share *req)
 {
-	struct lagoon_share *s;
-	struct lagoon_peer *peer;
-	int ret;
+	struct lagoon_share *s = kzalloc(sizeof(*s), GFP_KERNEL);
 
-	if (req->flags & ~(LAGOON_RO | LAGOON_KEEP) || req->reserved)
-		return -EINVAL;
-	s = kzalloc(sizeof(*s), GFP_KERNEL);
 	if (!s)
-		return -ENOMEM;
+		return NULL;
 	kref_init(&s->ref);
 	mutex_init(&s->op);
 	INIT_DELAYED_WORK(&s->take_back, take_back_work);
@@ -268,6 +154,20 @@ int lagoon_share_create(struct lagoon *lg, struct lagoon_file *file, struct lago
 	s->delay_ms = 10;
 	memcpy(s->label, req->label, sizeof(s->label));
 	memcpy(s->meta, req->meta, sizeof(s->meta));
+	return s;
+}
+
+int lagoon_share_create(struct lagoon *lg, struct lagoon_file *file, struct lagoon_ioc_share *req)
+{
+	struct lagoon_share *s;
+	struct lagoon_peer *peer;
+	int ret;
+
+	if (req->flags & ~(LAGOON_RO | LAGOON_KEEP) || req->reserved)
+		return -EINVAL;
+	s = share_new(lg, req);
+	if (!s)
+		return -ENOMEM;
 	mutex_lock(&lg->lock);
 	peer = lagoon_peer_find(lg, req->peer, req->peer_name);
 	ret = peer ? lagoon_bell_get(lg, peer->id) : -ENOENT;
@@ -277,11 +177,11 @@ int lagoon_share_create(struct lagoon *lg, struct lagoon_file *file, struct lago
 	if (!peer)
 		goto fail;
 	s->my_bell = ret; /* negative: shared without a doorbell for the peer to ring */
-	ret = get_pages(s, req->fd);
+	ret = lagoon_share_get_pages(s, req->fd);
 	if (!ret)
-		ret = describe_and_share(s);
+		ret = lagoon_share_describe(s);
 	if (ret) {
-		put_pages(s);
+		lagoon_share_put_pages(s);
 		mutex_lock(&lg->lock);
 		lagoon_bell_put(lg, s->my_bell);
 		mutex_unlock(&lg->lock);
