@@ -72,7 +72,7 @@ class Refill {
         file_.restore_active(g_.saved);
         file_.set_vmcr(g_.saved.vmcr);
         g_.hcr = 0; // forces the write of En
-        return refill(true);
+        return load_fast() ? 0 : refill(true);
     }
 
     VcpuMask save() {
@@ -120,28 +120,7 @@ class Refill {
             g.priv.latch.fetch_or(pulses & ~forwarded,
                                   std::memory_order_relaxed); // stays pending while disabled
         }
-        for (pulses &= forwarded; pulses != 0; pulses &= pulses - 1) {
-            const auto intid = static_cast<unsigned>(std::countr_zero(pulses));
-            u64 lr = Lr::VINTID::of(intid) | Lr::Priority::of(g.priv.priority[intid]) |
-                     Lr::Group::of((g.priv.group1 >> intid) & 1) | Lr::Pending::mask;
-            unsigned slot = g.slot_of[intid];
-            if (slot != no_slot) {
-                lr |= file.read(slot) & Lr::Active::mask; // sent again by its own handler
-            } else {
-                slot = static_cast<unsigned>(std::countr_one(g.used));
-                if (slot >= file.count()) {
-                    g.priv.latch.fetch_or(pulses, std::memory_order_relaxed);
-                    return false;
-                }
-                g.slot_of[intid] = static_cast<u8>(slot);
-                g.used |= u32{1} << slot;
-                g.priv.listed |= 1u << intid;
-            }
-            g.latched |= u32{1} << slot;
-            g.lr[slot].store(lr, std::memory_order_relaxed);
-            file.write(slot, lr);
-        }
-        return true;
+        return list_sgis(g, file, pulses & forwarded);
     }
 
     /// Common case: the timer has had a slot before. It is empty now, for the physical interrupt cannot have
@@ -200,6 +179,59 @@ class Refill {
     }
 
   private:
+    /// Most loads find nothing, or SGIs: no selection is needed then.
+    bool load_fast() {
+        LockGuard dist(gic_.dist_lock());
+        LockGuard guard(g_.lock);
+        VirtualGic::absorb(g_);
+        for (unsigned b = 0; b < gic_.bank_count(); ++b) {
+            const SpiBank& bank = gic_.bank(b);
+            if ((bank.busy() & (bank.routed[index_.value] | bank.owned[index_.value])) != 0) {
+                return false;
+            }
+        }
+        const u32 inputs = g_.priv.inputs();
+        if (((inputs & ~0xffffu) | g_.priv.active) != 0) {
+            return false;
+        }
+        const u32 sgis = inputs & g_.priv.forwarded(gic_.groups());
+        g_.priv.latch.fetch_and(~sgis, std::memory_order_relaxed);
+        if (!list_sgis(g_, file_, sgis)) {
+            return false;
+        }
+        settle_timer();
+        g_.folds.fetch_add(1, std::memory_order_release);
+        g_.hcr = Hcr::En::mask;
+        file_.set_hcr(g_.hcr);
+        return true;
+    }
+
+    /// Deliverable SGIs into list registers. What does not fit stays in the latch, and the answer is false.
+    static bool list_sgis(VcpuGic& g, File& file, u32 sgis) {
+        for (; sgis != 0; sgis &= sgis - 1) {
+            const auto intid = static_cast<unsigned>(std::countr_zero(sgis));
+            u64 lr = Lr::VINTID::of(intid) | Lr::Priority::of(g.priv.priority[intid]) |
+                     Lr::Group::of((g.priv.group1 >> intid) & 1) | Lr::Pending::mask;
+            unsigned slot = g.slot_of[intid];
+            if (slot != no_slot) {
+                lr |= file.read(slot) & Lr::Active::mask; // sent again by its own handler
+            } else {
+                slot = static_cast<unsigned>(std::countr_one(g.used));
+                if (slot >= file.count()) {
+                    g.priv.latch.fetch_or(sgis, std::memory_order_relaxed);
+                    return false;
+                }
+                g.slot_of[intid] = static_cast<u8>(slot);
+                g.used |= u32{1} << slot;
+                g.priv.listed |= 1u << intid;
+            }
+            g.latched |= u32{1} << slot;
+            g.lr[slot].store(lr, std::memory_order_relaxed);
+            file.write(slot, lr);
+        }
+        return true;
+    }
+
     Bank& bank_of(u32 intid) { return intid < gic::first_spi ? g_.priv : spi_bank(intid); }
     SpiBank& spi_bank(u32 intid) { return gic_.bank(intid / 32 - 1); }
     bool is_timer(u32 intid) const { return intid == g_.timer.vintid && g_.timer.vintid != 0; }
