@@ -269,10 +269,4 @@ u32 Shares::forget(const Ports& ports, VmId vm, Held held) {
     return others & ~(1u << vm.value);
 }
 
-bool Shares::is_revoked(VmId vm, Ipa ipa) {
-    LockGuard guard(lock_);
-    const Region* const region = tables_->windows[vm.value].at(ipa);
-    return region != nullptr && region->revoked;
-}
-
 } // namespace atl::ffa

@@ -75,8 +75,8 @@ Result<Reply> Ffa::features(const Call& call) {
     return Error::not_supported;
 }
 
-/// FFA_PARTITION_INFO_GET: the caller and the peers that the manifest lets it see. All of them have the nil
-/// UUID.
+/// FFA_PARTITION_INFO_GET: the caller and the peers that the manifest lets it see, unless they died. All of
+/// them have the nil UUID.
 Result<Reply> Ffa::partition_info(VmId caller, const Call& call) {
     const bool v1_1 = mailboxes_.speaks_v1_1(caller);
     if ((call.w(1) | call.w(2) | call.w(3) | call.w(4)) != 0) {
@@ -90,7 +90,7 @@ Result<Reply> Ffa::partition_info(VmId caller, const Call& call) {
     u32 count = 0;
     for (u16 id = 1; id <= max_vms; ++id) {
         const VmId vm{id};
-        if (vm != caller && (!mailboxes_.allowed(caller, vm) || !mailboxes_.running(vm))) {
+        if (vm != caller && (!mailboxes_.allowed(caller, vm) || !mailboxes_.present(vm))) {
             continue;
         }
         u32 properties = FFA_PARTITION_INDIRECT_MESSAGES;

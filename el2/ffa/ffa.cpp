@@ -160,7 +160,7 @@ void Ffa::forget(VmId vm, Held held, Notice notice) {
     }
     others |= shares_.forget(ports_, vm, held);
     for (u16 other = 1; other <= max_vms; ++other) {
-        if ((others >> other & 1) != 0 && mailboxes_.running(VmId{other})) {
+        if ((others >> other & 1) != 0 && mailboxes_.present(VmId{other})) {
             mailboxes_.notify_peer(ports_, VmId{other}, notice, vm);
         }
     }

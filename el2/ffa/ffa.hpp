@@ -43,9 +43,17 @@ class Ffa {
     /// The same for a VM that reboots: afterwards it is running, with nothing.
     void vm_reset(VmId vm, Held held = Held::keep);
 
-    /// For the fault handler: `ipa` lies in a borrowed buffer that its owner took back and `vm` did not yet
-    /// relinquish.
-    bool is_revoked(VmId vm, Ipa ipa) { return shares_.is_revoked(vm, ipa); }
+    /// For the fault handler: `ipa` lies in a borrowed buffer that its owner took back and `vm` has not yet
+    /// relinquished.
+    bool is_revoked(VmId vm, Ipa ipa) {
+        return shares_.while_revoked(vm, ipa, [] {});
+    }
+    /// The same, and runs `action` while it stays so: a stand-in page that is mapped here is gone before the
+    /// range can hold another buffer. `action` runs under the share_ledger lock. Returns whether it ran.
+    template <class Action>
+    bool while_revoked(VmId vm, Ipa ipa, Action action) {
+        return shares_.while_revoked(vm, ipa, action);
+    }
 
   private:
     Reply vendor_call(VmId caller, const Call& call);

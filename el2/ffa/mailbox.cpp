@@ -30,6 +30,7 @@ Status Mailboxes::add(const Endpoint& endpoint) {
     }
     b.vcpu_count = endpoint.vcpu_count;
     b.peers = endpoint.peers;
+    b.present.store(true, std::memory_order_relaxed);
     return {};
 }
 
@@ -150,7 +151,7 @@ Result<Reply> Mailboxes::send(const Ports& ports, VmId caller, const Call& call)
         receiver == caller || header.offset < sizeof(header) || header.size == 0 || total > from.size()) {
         return Error::invalid_argument;
     }
-    if (!allowed(caller, receiver) || !running(receiver)) {
+    if (!allowed(caller, receiver) || !present(receiver)) {
         return Error::denied;
     }
     const auto to = begin_rx(receiver);
@@ -234,14 +235,14 @@ void Mailboxes::notify_peer(const Ports& ports, VmId vm, Notice notice, VmId abo
     deliver_notices(ports, vm);
 }
 
-void Mailboxes::reset(VmId vm, bool now_running) {
+void Mailboxes::reset(VmId vm, bool present) {
     for (;;) {
         LockGuard guard(lock_);
         Box& b = box(vm);
         if (b.rx == Rx::filling) { // another CPU is copying a message; it never waits for us
             continue;
         }
-        b.running.store(now_running, std::memory_order_relaxed);
+        b.present.store(present, std::memory_order_relaxed);
         b.v1_1.store(false, std::memory_order_relaxed);
         b.rx = Rx::free;
         b.rx_full_pending = false;

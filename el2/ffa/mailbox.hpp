@@ -54,7 +54,9 @@ class Mailboxes {
         return known(a) && known(b) && a != b && (boxes_[a.value].peers >> b.value & 1) != 0 &&
                (boxes_[b.value].peers >> a.value & 1) != 0;
     }
-    bool running(VmId vm) const { return boxes_[vm.value].running.load(std::memory_order_relaxed); }
+    /// Configured and not dead: a VM that has not started yet counts, since peers that look only once must
+    /// see it.
+    bool present(VmId vm) const { return boxes_[vm.value].present.load(std::memory_order_relaxed); }
     u16 vcpu_count(VmId vm) const { return boxes_[vm.value].vcpu_count; }
     /// True when the caller has negotiated v1.1. Until it has negotiated anything it speaks v1.0 [DEN0077A
     /// §13.2].
@@ -82,9 +84,9 @@ class Mailboxes {
     Result<Reply> get(VmId caller, const Call& call);
     Result<Reply> info(VmId caller, bool wide);
 
-    /// Forgets everything that the VM had negotiated or received. It runs no vCPU. `now_running`: it is
-    /// rebooting.
-    void reset(VmId vm, bool now_running);
+    /// Forgets everything that the VM had negotiated or received. It runs no vCPU. `present`: it starts
+    /// again.
+    void reset(VmId vm, bool present);
     /// Queues a notice; delivers it at once when the RX buffer is free, else at the next RX_RELEASE. Never
     /// lost.
     void notify_peer(const Ports& ports, VmId vm, Notice notice, VmId about);
@@ -100,7 +102,7 @@ class Mailboxes {
     struct Box {
         u16 vcpu_count = 0; // 0: no such VM
         u32 peers = 0;
-        std::atomic<bool> running{false};
+        std::atomic<bool> present{false};
         std::atomic<bool> v1_1{false};
         Rx rx = Rx::free;
         bool rx_full_pending = false; // framework notification

@@ -93,7 +93,17 @@ class Shares {
     void abort_transfer(const Ports& ports, VmId vm);
     /// Gives back what `vm` borrowed, ends what it owned. Returns the VMs that had to do with it, as bits.
     u32 forget(const Ports& ports, VmId vm, Held held);
-    bool is_revoked(VmId vm, Ipa ipa);
+    /// Runs `action` under the lock when `ipa` lies in a revoked buffer of `vm`; returns whether it did.
+    template <class Action>
+    bool while_revoked(VmId vm, Ipa ipa, Action action) {
+        LockGuard guard(lock_);
+        const Region* const region = tables_->windows[vm.value].at(ipa);
+        if (region == nullptr || !region->revoked) {
+            return false;
+        }
+        action();
+        return true;
+    }
 
   private:
     Share* find(u64 handle);

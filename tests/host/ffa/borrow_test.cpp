@@ -242,6 +242,10 @@ TEST_CASE("revoke: at once, in the borrower alone, marked until it lets go") {
     CHECK(!w.host.ffa->is_revoked(VmId{2}, Ipa{ram_base}));
     CHECK(Guest::error(w.a.reclaim(w.handle)) == FFA_INVALID_PARAMETERS);
     CHECK(Guest::error(w.c.retrieve(w.handle, 1)) == FFA_INVALID_PARAMETERS);
+    int ran = 0;
+    CHECK(w.host.ffa->while_revoked(VmId{2}, Ipa{p.first}, [&] { ++ran; }));
+    CHECK(!w.host.ffa->while_revoked(VmId{3}, Ipa{p.first}, [&] { ++ran; }));
+    CHECK(ran == 1);
     // The range stays taken, so that a stale pointer meets nothing else.
     const u64 next = Guest::handle_of(w.a.share({{Guest::ipa(16), 4}}, {2}));
     CHECK(w.b.borrow(next, 1).first == p.first + 5 * page_size);

@@ -107,6 +107,16 @@ TEST_CASE("partition info: eight bytes for v1.0") {
     CHECK(w.a.get<u32>(w.a.rx() + 12) == FFA_PARTITION_INDIRECT_MESSAGES);
 }
 
+TEST_CASE("partition info: a peer that has not started yet is there, but takes no message") {
+    FakeHost host;
+    host.add_vm(1, 8, 0, 1u << 2, 0);
+    CHECK(host.ffa->add({VmId{2}, 1, 1u << 1, {}}).ok());
+    Guest g(host, 1);
+    g.start();
+    CHECK(g.call(FFA_PARTITION_INFO_GET, 0, 0, 0, 0, 1).x[2] == 2);
+    CHECK(Guest::error(g.message(2, "x")) == FFA_DENIED);
+}
+
 TEST_CASE("partition info: without buffers") {
     FakeHost host;
     host.add_vm(1, 8, 0, 0, 0);
