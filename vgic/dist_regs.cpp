@@ -213,14 +213,14 @@ Access VirtualGic::gicd_read(VcpuIndex caller, u64 offset, unsigned size) {
             return {read_config(banks_[half / 2 - 1], half % 2 != 0)};
         }
     }
-    if ((size == 4 || size == 1) && (offset & (size - 1)) == 0 && offset >= gicd::ipriorityr + gic::first_spi &&
-        offset < gicd::ipriorityr + intid_count()) {
+    if ((size == 4 || size == 1) && (offset & (size - 1)) == 0 &&
+        offset >= gicd::ipriorityr + gic::first_spi && offset < gicd::ipriorityr + intid_count()) {
         const u64 intid = offset - gicd::ipriorityr;
         LockGuard dist(dist_lock_);
         return {read_priority(banks_[intid / 32 - 1], intid % 32, size)};
     }
-    if ((size == 4 || size == 8) && (offset & (size - 1)) == 0 && offset >= gicd::irouter + 8 * gic::first_spi &&
-        offset < gicd::irouter + u64{8} * intid_count()) {
+    if ((size == 4 || size == 8) && (offset & (size - 1)) == 0 &&
+        offset >= gicd::irouter + 8 * gic::first_spi && offset < gicd::irouter + u64{8} * intid_count()) {
         const u64 intid = (offset - gicd::irouter) / 8;
         LockGuard dist(dist_lock_);
         const u64 route = banks_[intid / 32 - 1].route[intid % 32];
@@ -249,16 +249,16 @@ Access VirtualGic::gicd_write(VcpuIndex caller, u64 offset, unsigned size, u64 v
             return {0, notify(bank, changed & bank.busy(), work_refill, caller)};
         }
     }
-    if ((size == 4 || size == 1) && (offset & (size - 1)) == 0 && offset >= gicd::ipriorityr + gic::first_spi &&
-        offset < gicd::ipriorityr + intid_count()) {
+    if ((size == 4 || size == 1) && (offset & (size - 1)) == 0 &&
+        offset >= gicd::ipriorityr + gic::first_spi && offset < gicd::ipriorityr + intid_count()) {
         const u64 intid = offset - gicd::ipriorityr;
         SpiBank& bank = banks_[intid / 32 - 1];
         LockGuard dist(dist_lock_);
         const u32 changed = write_priority(bank, intid % 32, size, static_cast<u32>(value), priority_mask_);
         return {0, notify(bank, changed & bank.busy(), work_refill, caller)};
     }
-    if ((size == 4 || size == 8) && (offset & (size - 1)) == 0 && offset >= gicd::irouter + 8 * gic::first_spi &&
-        offset < gicd::irouter + u64{8} * intid_count()) {
+    if ((size == 4 || size == 8) && (offset & (size - 1)) == 0 &&
+        offset >= gicd::irouter + 8 * gic::first_spi && offset < gicd::irouter + u64{8} * intid_count()) {
         return {0, write_route(caller, offset, size, value)};
     }
     return {};

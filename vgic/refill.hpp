@@ -103,9 +103,9 @@ class Refill {
         return refill(false);
     }
 
-    /// SGIs and PPI pulses alone: each into its own slot, or into a free one, if that is all there is to do.
-    /// What does not fit is left in the latch. False: a refill is needed. Private interrupts only, so the
-    /// vCPU's lock suffices.
+    /// SGIs alone: each into its own slot, or into a free one, if that is all there is to do. What does not
+    /// fit is left in the latch. False: a refill is needed. Private interrupts only, so the vCPU's lock
+    /// suffices.
     static bool flush_fast(VirtualGic& gic, VcpuGic& g, File& file) {
         LockGuard guard(g.lock);
         const u64 work = g.work.exchange(0, std::memory_order_acquire); // sees what was done before each post
