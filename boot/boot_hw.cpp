@@ -55,13 +55,15 @@ ImageLayout image_layout() {
 std::span<const u8> early_device_tree(Pa device_tree) {
     const u64 offset = device_tree.value & (block_2m - 1);
     // Two blocks are mapped: a tree that starts in the first may be 2 MiB long.
-    return {arch::pointer<const u8>(HypVa{window_va + offset}), 2 * block_2m - offset < 2 * mib ? 2 * block_2m - offset : 2 * mib};
+    return {arch::pointer<const u8>(HypVa{window_va + offset}),
+            2 * block_2m - offset < 2 * mib ? 2 * block_2m - offset : 2 * mib};
 }
 
 HypVa early_map_device(Pa registers, u64 entry_level) {
     // boot_tables + 5 pages is the window's level 2 [boot/head.S build_boot_tables].
     auto* const level2 = arch::pointer<volatile u64>(va_of(boot_tables) + 5 * page_size);
-    u64 descriptor = registers.align_down(block_2m).value | 0x401 | u64{1} << 54 | u64{1} << 53; // AF, block, device
+    u64 descriptor =
+        registers.align_down(block_2m).value | 0x401 | u64{1} << 54 | u64{1} << 53; // AF, block, device
     if (entry_level != 1) {
         descriptor = (descriptor & ~(u64{1} << 53)) | 0x40;
     }
@@ -112,7 +114,8 @@ void stop_here() {
     }
 }
 
-i64 start_secondary(Mpidr target, unsigned index, Pa load_address, bool smc, const SecondaryBoot& parameters) {
+i64 start_secondary(Mpidr target, unsigned index, Pa load_address, bool smc,
+                    const SecondaryBoot& parameters) {
     secondary_boot[index] = parameters;
     // The secondary reads it with its MMU off: clean to the point of coherency [DDI0487 B2.8].
     asm volatile("dc cvac, %0\n\tdsb sy" ::"r"(&secondary_boot[index]) : "memory");
@@ -125,14 +128,14 @@ i64 start_secondary(Mpidr target, unsigned index, Pa load_address, bool smc, con
         asm volatile("smc #0"
                      : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3)
                      :
-                     : "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17",
-                       "memory");
+                     : "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16",
+                       "x17", "memory");
     } else {
         asm volatile("hvc #0"
                      : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3)
                      :
-                     : "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17",
-                       "memory");
+                     : "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16",
+                       "x17", "memory");
     }
     return static_cast<i64>(static_cast<i32>(x0));
 }

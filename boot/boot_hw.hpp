@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What boot needs from the machine: where the image is, the early window, the change of map, PSCI calls to firmware.
-// Boot CPU only. The map itself is built by boot/el2_map.hpp.
+// What boot needs from the machine: where the image is, the early window, the change of map, PSCI calls to
+// firmware. Boot CPU only. The map itself is built by boot/el2_map.hpp.
 #pragma once
 #include <span>
 
@@ -28,7 +28,8 @@ Pa el2_tables_pa(Pa load_address);
 /// Replaces the early map.
 void install(const El2Map& map, Pa load_address);
 
-/// The stack of pCPU `index`: [base, top) mapped, guard page below base. `emergency` is for faults of EL2 itself.
+/// The stack of pCPU `index`: [base, top) mapped, guard page below base. `emergency` is for faults of EL2
+/// itself.
 struct StackRange {
     HypVa base, top;
 };
@@ -40,7 +41,8 @@ StackRange early_stack();
 Mpidr this_mpidr();
 [[noreturn]] void stop_here();
 
-/// What a secondary finds when firmware releases it, before its MMU is on. Cleaned to memory by start_secondary().
+/// What a secondary finds when firmware releases it, before its MMU is on. Cleaned to memory by
+/// start_secondary().
 struct alignas(64) SecondaryBoot {
     u64 table;
     u64 stack_top;

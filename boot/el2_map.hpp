@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Builds EL2's own stage-1 map: the image with W^X permissions, guard pages left out, host RAM and EL2's devices in the
-// direct map. Pure: writes descriptors into the memory it is given. Boot CPU only, before any other CPU runs.
-// [DDI0487 D8.3 VMSAv8-64 descriptors, 4 KiB granule, 48-bit VA, EL2 with E2H=0]
+// Builds EL2's own stage-1 map: the image with W^X permissions, guard pages left out, host RAM and EL2's
+// devices in the direct map. Pure: writes descriptors into the memory it is given. Boot CPU only, before any
+// other CPU runs. [DDI0487 D8.3 VMSAv8-64 descriptors, 4 KiB granule, 48-bit VA, EL2 with E2H=0]
 #pragma once
 #include <span>
 
@@ -24,7 +24,8 @@ enum class El2Kind : u8 {
 
 class El2Map {
   public:
-    /// `tables` are zeroed and contiguous, `tables_pa` is the physical address of the first; it becomes the root.
+    /// `tables` are zeroed and contiguous, `tables_pa` is the physical address of the first; it becomes the
+    /// root.
     El2Map(std::span<El2Table> tables, Pa tables_pa) : tables_(tables), tables_pa_(tables_pa), used_(1) {}
 
     /// Maps [va, va + bytes) to pa with the largest blocks. All multiples of 4 KiB.

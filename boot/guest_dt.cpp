@@ -168,6 +168,7 @@ void write_lagoon(FdtWriter& fdt, const VmConfig& vm, std::span<const VmConfig> 
     fdt.begin_node("firmware");
     fdt.begin_node("lagoon");
     fdt.property_string("compatible", "atoll,lagoon");
+    fdt.property_empty("dma-coherent"); // stage 2 maps shared memory write-back for CPUs and devices alike
     fdt.property_cells("interrupts", {spi, lagoon_spi, edge_rising});
     if (vm.window_bytes != 0) {
         fdt.property_cells("memory-region", {phandle_window});

@@ -39,6 +39,12 @@ primary_entry:
     mrs     x19, CurrentEL
     lsr     x19, x19, #2             // x19 = entry exception level
     pa_of   x20, _head               // x20 = load address
+    // Without a device tree in x0 it may be at the start of RAM, where QEMU's loaders leave it: the GiB of the
+    // image. A wrong guess is found by its missing magic. [Linux booting.rst wants x0]
+    cbnz    x21, 2f
+    lsr     x21, x20, #30
+    lsl     x21, x21, #30
+2:
     mov     x27, x19                 // x27 = whose translation registers we program
     cmp     x19, #2
     b.ne    1f

@@ -55,7 +55,7 @@ void replay_early_log(el2::Console& console) {
 }
 
 void report(void*, Severity severity, std::string_view sentence) {
-    log::line(severity == Severity::refusal ? log::Level::error
+    log::line(severity == Severity::refusal   ? log::Level::error
               : severity == Severity::warning ? log::Level::warn
                                               : log::Level::info,
               "{}", sentence);
@@ -80,26 +80,29 @@ void power_off(el2::World& world) {
 
 el2::IdRegisters read_id_registers() {
     el2::IdRegisters ids{};
+// clang-format off
 #define ATOLL_ID(crm, op2) ids[el2::id_index(crm, op2)] = ATOLL_MRS(s3_0_c0_c##crm##_##op2);
 #define ATOLL_ID_ROW(crm)                                                                                    \
-    ATOLL_ID(crm, 0) ATOLL_ID(crm, 1) ATOLL_ID(crm, 2) ATOLL_ID(crm, 3) ATOLL_ID(crm, 4) ATOLL_ID(crm, 5)    \
-        ATOLL_ID(crm, 6) ATOLL_ID(crm, 7)
+    ATOLL_ID(crm, 0) ATOLL_ID(crm, 1) ATOLL_ID(crm, 2) ATOLL_ID(crm, 3)                                      \
+    ATOLL_ID(crm, 4) ATOLL_ID(crm, 5) ATOLL_ID(crm, 6) ATOLL_ID(crm, 7)
     // The whole block is readable, unallocated ones as zero [DDI0487 D18.3.1, table of ID registers].
     ATOLL_ID_ROW(1) ATOLL_ID_ROW(2) ATOLL_ID_ROW(3) ATOLL_ID_ROW(4) ATOLL_ID_ROW(5) ATOLL_ID_ROW(6) ATOLL_ID_ROW(7)
 #undef ATOLL_ID_ROW
 #undef ATOLL_ID
+    // clang-format on
     return ids;
 }
 
 stage2::TablePages table_pages(el2::World& world) {
-    return {&world,
-            [](void* context, unsigned order) { return static_cast<el2::World*>(context)->pool.allocate(order); },
-            [](void* context, Pa pages, unsigned order) {
-                el2::hw::zero_pages(pages, u64{1} << order);
-                if (!static_cast<el2::World*>(context)->pool.free(pages, order).ok()) {
-                    ATOLL_PANIC("a stage-2 table page was freed twice");
-                }
-            }};
+    return {
+        &world,
+        [](void* context, unsigned order) { return static_cast<el2::World*>(context)->pool.allocate(order); },
+        [](void* context, Pa pages, unsigned order) {
+            el2::hw::zero_pages(pages, u64{1} << order);
+            if (!static_cast<el2::World*>(context)->pool.free(pages, order).ok()) {
+                ATOLL_PANIC("a stage-2 table page was freed twice");
+            }
+        }};
 }
 
 } // namespace
@@ -136,7 +139,8 @@ Status Host::read_device_tree(u64 entry_level) {
     const Status status = read_platform(*view, this_mpidr(), platform, diagnostics);
     world->counter_hz = ATOLL_MRS(cntfrq_el0);
     if (!platform.console.registers.empty()) {
-        world->console.init(early_map_device(platform.console.registers.base, entry_level), world->counter_hz);
+        world->console.init(early_map_device(platform.console.registers.base, entry_level),
+                            world->counter_hz);
         replay_early_log(world->console);
     }
     return status;
@@ -146,8 +150,10 @@ Status Host::map_image(El2Map& map) {
     const ImageLayout layout = image_layout();
     const auto pa = [&](HypVa va) { return load_address + (va - layout.start); };
     ATOLL_TRY(map.map(layout.start, pa(layout.start), layout.text_end - layout.start, El2Kind::code));
-    ATOLL_TRY(map.map(layout.text_end, pa(layout.text_end), layout.rodata_end - layout.text_end, El2Kind::rodata));
-    ATOLL_TRY(map.map(layout.rodata_end, pa(layout.rodata_end), layout.bss_end - layout.rodata_end, El2Kind::data));
+    ATOLL_TRY(
+        map.map(layout.text_end, pa(layout.text_end), layout.rodata_end - layout.text_end, El2Kind::rodata));
+    ATOLL_TRY(
+        map.map(layout.rodata_end, pa(layout.rodata_end), layout.bss_end - layout.rodata_end, El2Kind::data));
     const auto map_stack = [&](StackRange stack) {
         return map.map(stack.base, pa(stack.base), stack.top - stack.base, El2Kind::data);
     };
@@ -277,7 +283,8 @@ Status Host::build_memory() {
 void Host::configure_interrupts(unsigned cpu) {
     const PcpuIndex index{static_cast<u8>(cpu)};
     const el2::HostIntids& ids = world->intids;
-    for (const u32 intid : {u32{el2::kick_sgi}, u32{el2::stop_sgi}, ids.virtual_timer, ids.el2_timer, ids.maintenance}) {
+    for (const u32 intid :
+         {u32{el2::kick_sgi}, u32{el2::stop_sgi}, ids.virtual_timer, ids.el2_timer, ids.maintenance}) {
         ATOLL_CHECK(gic.set_priority(index, Intid{intid}, vgic::host_priority).ok());
         ATOLL_CHECK(gic.enable(index, Intid{intid}).ok());
     }
@@ -294,7 +301,8 @@ Status Host::init_cpus_and_gic() {
     world->intids = {or_default(platform.timer.el1_virtual, 27), or_default(platform.timer.el2_physical, 26),
                      or_default(platform.gic.maintenance_intid, 25), platform.console.intid};
     world->host_ids = read_id_registers();
-    const auto features = stage2::decode_features(world->host_ids[el2::id_index(7, 0)], world->host_ids[el2::id_index(7, 1)]);
+    const auto features =
+        stage2::decode_features(world->host_ids[el2::id_index(7, 0)], world->host_ids[el2::id_index(7, 1)]);
     ATOLL_TRY(features);
     vmid_bits = features->vmid_bits;
     // 40 bits reach all that a manifest can ask for [el2/vm_config.hpp guest_map::ram_max].
@@ -307,7 +315,8 @@ Status Host::init_cpus_and_gic() {
     world->boot_counter = el2::hw::counter();
     world->entropy = platform.kaslr_seed ^ (world->boot_counter * 0x9e37'79b9'7f4a'7c15);
     if (!platform.rtc.empty()) {
-        const u32 seconds = *arch::pointer<volatile u32>(to_hyp_va(platform.rtc.base)); // RTCDR [DDI0224 §3.3.1]
+        const u32 seconds =
+            *arch::pointer<volatile u32>(to_hyp_va(platform.rtc.base)); // RTCDR [DDI0224 §3.3.1]
         world->wall_clock_base = seconds - world->boot_counter / world->counter_hz;
     }
     world->hooks.power_off = &power_off;
@@ -347,8 +356,9 @@ void Host::start_secondaries() {
         el2::PerCpu& cpu = *world->pcpus[i];
         const SecondaryBoot parameters{el2_tables_pa(load_address).value, pcpu_stack(i).top.value,
                                        reinterpret_cast<u64>(&cpu)};
-        const i64 status = can ? start_secondary(cpu.mpidr, i, load_address, platform.psci == PsciConduit::smc, parameters)
-                               : abi::psci_not_supported;
+        const i64 status =
+            can ? start_secondary(cpu.mpidr, i, load_address, platform.psci == PsciConduit::smc, parameters)
+                : abi::psci_not_supported;
         const u64 start = el2::hw::counter();
         while (status == abi::psci_success && __atomic_load_n(&cpu.online, __ATOMIC_ACQUIRE) == 0 &&
                el2::hw::counter() - start < patience) {

@@ -25,8 +25,8 @@ constexpr u64 vm_overhead(u64 ram_bytes, u64 window_bytes) {
 struct Manifest {
     StaticVector<el2::VmConfig, max_vms> vms; // those that can start, in the manifest's order. vms[i].id is
                                               // not i + 1 when an earlier VM was refused
-    StaticVector<u8, max_vms> start_order; // indexes into vms, start-after respected; autostart or not
-    u32 refused = 0;                       // VMs that will not start
+    StaticVector<u8, max_vms> start_order;    // indexes into vms, start-after respected; autostart or not
+    u32 refused = 0;                          // VMs that will not start
 };
 
 /// Reads and checks a bundle (8-byte aligned; may be followed by padding). The spans in `out` point into it,

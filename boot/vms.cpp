@@ -19,7 +19,7 @@ constinit Manifest manifest{};
 constinit ffa::Tables ffa_tables{};
 
 void report(void*, Severity severity, std::string_view sentence) {
-    log::line(severity == Severity::refusal ? log::Level::error
+    log::line(severity == Severity::refusal   ? log::Level::error
               : severity == Severity::warning ? log::Level::warn
                                               : log::Level::info,
               "{}", sentence);
@@ -152,7 +152,8 @@ void start_vms(Host& host) {
     world.hooks.write_device_tree = &write_device_tree;
     world.hooks.place = &place;
     if (host.bundle.empty()) {
-        log::error("no bundle: hand one over as the initrd (QEMU: -initrd build/demo.bundle; make bundle builds one)");
+        log::error("no bundle: hand one over as the initrd (QEMU: -initrd build/demo.bundle; make bundle "
+                   "builds one)");
         return;
     }
     Diagnostics diagnostics(nullptr, &report);
@@ -180,8 +181,8 @@ void start_vms(Host& host) {
             log::error("{}: cannot start: {}", config.name.view(), status.error());
             continue;
         }
-        log::info("{}: VM {}, {} vCPUs, {} MiB RAM, window {} MiB", config.name.view(), config.id, config.vcpus,
-                  config.ram_bytes / mib, config.window_bytes / mib);
+        log::info("{}: VM {}, {} vCPUs, {} MiB RAM, window {} MiB", config.name.view(), config.id,
+                  config.vcpus, config.ram_bytes / mib, config.window_bytes / mib);
     }
 }
 

@@ -5,8 +5,8 @@
 
 namespace atl::boot {
 
-/// Reads the manifest and starts what can be started; refusals are sentences in the log. With nothing to start the
-/// monitor is still there.
+/// Reads the manifest and starts what can be started; refusals are sentences in the log. With nothing to
+/// start the monitor is still there.
 void start_vms(Host& host);
 
 } // namespace atl::boot

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stage-2 aborts: emulated devices, revoked shares, and what a guest should not have touched. Portable.
-// Every way out is one of: the access was emulated, it is repeated, or the guest takes an external abort and the log a
-// sentence that says who, where and why. [DDI0487 D19.2.40 ISS of data and instruction aborts]
+// Every way out is one of: the access was emulated, it is repeated, or the guest takes an external abort and
+// the log a sentence that says who, where and why. [DDI0487 D19.2.40 ISS of data and instruction aborts]
 #include "el2/dispatch.hpp"
 #include "el2/hw.hpp"
 #include "el2/inject.hpp"
@@ -60,8 +60,8 @@ Action refuse(Vcpu& vcpu, u64 esr, u64 far, Ipa ipa, std::string_view why) {
     const bool fetch = arch::exception_class(esr) == arch::ExceptionClass::instruction_abort_lower;
     if (may_report(*vcpu.vm)) {
         log::warn("{} vcpu {}: {} at pc {:x}, va {:x}, ipa {:x}: {} ({}): external abort injected",
-                  vcpu.vm->name(), vcpu.index, fetch ? "fetch" : (WnR::test(esr) ? "write" : "read"), vcpu.pc, far,
-                  ipa, why, arch::fault_status_name(DFSC::get(esr)));
+                  vcpu.vm->name(), vcpu.index, fetch ? "fetch" : (WnR::test(esr) ? "write" : "read"), vcpu.pc,
+                  far, ipa, why, arch::fault_status_name(DFSC::get(esr)));
     }
     return inject_external_abort(vcpu, esr, far, hw::guest_pstate());
 }
@@ -134,25 +134,31 @@ Action on_memory_fault(Vcpu& vcpu, u64 esr, const hw::FaultAddress& fault) {
     }
     const bool fetch = arch::exception_class(esr) == arch::ExceptionClass::instruction_abort_lower;
     const bool write = !fetch && WnR::test(esr) && !arch::DataAbort::S1PTW::test(esr);
-    if (walk.mapped && (fetch ? walk.attributes.execute : (write ? walk.attributes.write : walk.attributes.read))) {
+    if (walk.mapped &&
+        (fetch ? walk.attributes.execute : (write ? walk.attributes.write : walk.attributes.read))) {
         return action::resume; // a block was being split or merged: repeat [stage2/address_space.hpp]
     }
     if (walk.mapped) {
         return refuse(vcpu, esr, fault.far, fault.ipa,
                       write ? "shared read-only by its owner" : "mapped without that permission");
     }
-    if (world.ffa.is_revoked(vm.id, fault.ipa)) {
-        const u64 pstate = hw::guest_pstate();
-        const bool el1 = (pstate & arch::Spsr::M4_AArch32) == 0 && (pstate & arch::Spsr::mode_mask) != arch::Spsr::EL0t;
-        // A process gets SIGBUS and its kernel lives on. The kernel itself would die of an abort: it gets a page of
-        // zeroes of its own to finish on. [docs/sharing.md "Revocation"]
-        if (el1 && !fetch && map_scratch(vm, fault.ipa).ok()) {
-            return action::resume;
-        }
+    const u64 pstate = hw::guest_pstate();
+    const bool el1 =
+        (pstate & arch::Spsr::M4_AArch32) == 0 && (pstate & arch::Spsr::mode_mask) != arch::Spsr::EL0t;
+    // A process gets SIGBUS and its kernel lives on. The kernel itself would die of an abort: it gets a page
+    // of zeroes of its own to finish on. [docs/sharing.md "Revocation"]
+    bool stand_in = false;
+    const bool revoked = world.ffa.while_revoked(
+        vm.id, fault.ipa, [&] { stand_in = el1 && !fetch && map_scratch(vm, fault.ipa).ok(); });
+    if (stand_in) {
+        return action::resume;
+    }
+    if (revoked) {
         return refuse(vcpu, esr, fault.far, fault.ipa, "its owner took this shared buffer back");
     }
     if (window_of(*vm.config).contains(fault.ipa)) {
-        return refuse(vcpu, esr, fault.far, fault.ipa, "nothing is retrieved at this place of the share window");
+        return refuse(vcpu, esr, fault.far, fault.ipa,
+                      "nothing is retrieved at this place of the share window");
     }
     return refuse(vcpu, esr, fault.far, fault.ipa, "no memory and no device there");
 }
@@ -173,8 +179,9 @@ Action on_data_abort(Vcpu& vcpu, u64 esr) {
             if (write) {
                 return action::advance;
             }
-            return action::advance | vcpu.set_reg(rt, loaded_value(value, size, arch::DataAbort::SSE::test(esr),
-                                                                   arch::DataAbort::SF::test(esr)));
+            return action::advance |
+                   vcpu.set_reg(rt, loaded_value(value, size, arch::DataAbort::SSE::test(esr),
+                                                 arch::DataAbort::SF::test(esr)));
         case Outcome::retry:
             return action::resume;
         case Outcome::nobody:

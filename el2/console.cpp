@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Joins mux, UART, guests and monitor. The guests' UART models are called without the console lock held, because they
-// take their own first (lock order: device, then console).
+// Joins mux, UART, guests and monitor. The guests' UART models are called without the console lock held,
+// because they take their own first (lock order: device, then console).
 #include "el2/console.hpp"
 
 #include "el2/dispatch.hpp"
@@ -83,15 +83,19 @@ std::size_t Console::guest_pull(void* context, std::span<u8> into) {
 void Console::pump_locked() {
     const auto result = mux_.pump(hw::counter(), pump_bytes);
     writable_ |= result.writable;
+    publish_deadline(result);
+}
+
+/// Soon: there is more, or guests have room again and are told by the boot CPU without this caller's locks.
+/// A stuck port has its interrupt, and the mux's own patience.
+void Console::publish_deadline(const ConsoleMux::PumpResult& result) {
+    constexpr u64 soon = 1;
     const bool stuck = result.more && !uart_.can_write();
     uart_.set_tx_interrupt(stuck);
-    // Soon: guests that have room again are told by the boot CPU, without this caller's locks. A stuck port has its
-    // interrupt, and the mux's own patience.
-    const bool soon = writable_ != 0 || (result.more && !stuck);
-    const u64 wanted = soon ? u64{0} : result.deadline;
+    const u64 wanted = writable_ != 0 || (result.more && !stuck) ? soon : result.deadline;
     const u64 old = deadline_;
     __atomic_store_n(&deadline_, wanted, __ATOMIC_RELAXED);
-    if (wanted < old) {
+    if (wanted < old && kicks_) {
         hw::send_kick(PcpuIndex{0});
     }
 }
@@ -100,9 +104,10 @@ void Console::service(World& world) {
     GuestMask writable = 0;
     {
         LockGuard guard(lock_);
-        pump_locked();
-        writable = writable_;
+        const auto result = mux_.pump(hw::counter(), pump_bytes);
+        writable = writable_ | result.writable;
         writable_ = 0;
+        publish_deadline(result);
     }
     while (writable != 0) {
         const auto index = static_cast<u16>(__builtin_ctz(writable));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The console: EL2's log, every guest's UART and the monitor on one physical PL011. Owns the mux, the UART and their
-// lock (rank console); the line discipline is console_mux.hpp.
+// The console: EL2's log, every guest's UART and the monitor on one physical PL011. Owns the mux, the UART
+// and their lock (rank console); the line discipline is console_mux.hpp.
 #pragma once
 #include "el2/console_mux.hpp"
 #include "el2/uart_hw.hpp"
@@ -20,6 +20,8 @@ class Console {
     void init(HypVa uart, u64 counter_hz);
     /// The same UART at another address, after the change of map.
     void move_uart(HypVa uart);
+    /// The boot CPU takes interrupts from now on: it may be asked to call service().
+    void enable_kicks() { kicks_ = true; }
     /// Joins a VM's emulated UART to this console. Before the VM runs.
     void add_guest(Vm& vm);
     void log(log::Level level, std::string_view line);
@@ -42,12 +44,14 @@ class Console {
     static bool guest_transmit(void* context, u8 byte);
     static std::size_t guest_pull(void* context, std::span<u8> into);
     void pump_locked();
+    void publish_deadline(const ConsoleMux::PumpResult& result);
 
     SpinLock lock_{LockRank::console};
     ConsoleMux mux_{};
     Uart uart_{};
     GuestMask writable_ = 0; // guests to be told that there is room; under lock_
     u64 deadline_ = ~u64{0};
+    bool kicks_ = false; // the boot CPU looks at deadline_ when it is kicked
 };
 
 /// A line typed at the monitor. Prints its answer through world.console.

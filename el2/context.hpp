@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a vCPU keeps while it is not loaded: general registers, EL1 system registers, FP/SIMD, debug registers.
-// Layout only; el2/vectors.S and el2/switch_hw.cpp move it. Offsets are checked against the assembly there.
+// What a vCPU keeps while it is not loaded: general registers, EL1 system registers, FP/SIMD, debug
+// registers. Layout only; el2/vectors.S and el2/switch_hw.cpp move it. Offsets are checked against the
+// assembly there.
 #pragma once
 #include "lib/types.hpp"
 

@@ -19,7 +19,8 @@ using namespace arch;
 constexpr unsigned debug_slots = 16;
 
 // Breakpoint and watchpoint registers carry their number in the instruction.
-#define ATOLL_EACH_SLOT(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+#define ATOLL_EACH_SLOT(X)                                                                                   \
+    X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
 
 unsigned breakpoints() {
     return static_cast<unsigned>(Field<15, 12>::get(ATOLL_MRS(id_aa64dfr0_el1))) + 1;
@@ -72,7 +73,8 @@ FaultAddress fault_address(u64 esr) {
     const bool s1ptw = DataAbort::S1PTW::test(esr);
     const u64 page_offset = far & (page_size - 1);
     if (s1ptw || fsc_type(fsc) != fsc_permission) {
-        // HPFAR_EL2 is valid; for a fault on a stage-1 walk it names the descriptor's page [DDI0487 D19.2.52].
+        // HPFAR_EL2 is valid; for a fault on a stage-1 walk it names the descriptor's page [DDI0487
+        // D19.2.52].
         return {far, Ipa{hpfar_to_ipa_page(ATOLL_MRS(hpfar_el2)) + (s1ptw ? 0 : page_offset)}, true};
     }
     const bool el0 = (ATOLL_MRS(spsr_el2) & Spsr::mode_mask) == Spsr::EL0t;

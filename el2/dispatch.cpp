@@ -18,8 +18,8 @@ Action on_undefined(Vcpu& vcpu, u64) {
     return inject_undefined(vcpu);
 }
 
-/// An exception class that no guest of ours can raise (EL2's own routing never sends it here). The guest gets an
-/// undefined instruction and the log a line.
+/// An exception class that no guest of ours can raise (EL2's own routing never sends it here). The guest gets
+/// an undefined instruction and the log a line.
 Action on_unexpected(Vcpu& vcpu, u64 esr) {
     if (may_report(*vcpu.vm)) {
         log::warn("{} vcpu {}: unexpected exit at pc {:x}: {}, esr {:x}: undefined instruction injected",
@@ -34,6 +34,7 @@ constexpr unsigned ec(arch::ExceptionClass c) {
 
 } // namespace
 
+// clang-format off
 const SyncHandler sync_handlers[64] = {
     on_undefined,                  // 0x00 unknown reason
     on_wfx,                        // 0x01
@@ -62,6 +63,7 @@ const SyncHandler sync_handlers[64] = {
     on_unexpected, on_unexpected, on_unexpected, on_unexpected, on_unexpected, on_unexpected, // 0x37..0x3c
     on_unexpected, on_unexpected, on_unexpected,                                             // 0x3d..0x3f
 };
+// clang-format on
 static_assert(ec(arch::ExceptionClass::data_abort_lower) == 0x24);
 
 Action on_hvc(Vcpu& vcpu, u64) {
@@ -74,7 +76,8 @@ Action on_smc(Vcpu& vcpu, u64) {
 }
 
 Action on_wfx(Vcpu& vcpu, u64 esr) {
-    // WFI and WFIT park until an interrupt; WFE and WFET give the CPU to whoever waits. All may end at any time.
+    // WFI and WFIT park until an interrupt; WFE and WFET give the CPU to whoever waits. All may end at any
+    // time.
     const u64 kind = arch::WfxTrap::TI::get(esr);
     vcpu.park_request = kind == 0;
     return action::advance | action::leave;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exits of a guest, by exception class. A handler gets its vCPU and the syndrome, touches nothing else, and says with
-// an Action what is to happen next; el2/trap_hw.cpp does it. Every handler is portable and runs in host tests.
-// All run on the vCPU's home pCPU, with it loaded, and with no lock held.
+// Exits of a guest, by exception class. A handler gets its vCPU and the syndrome, touches nothing else, and
+// says with an Action what is to happen next; el2/trap_hw.cpp does it. Every handler is portable and runs in
+// host tests. All run on the vCPU's home pCPU, with it loaded, and with no lock held.
 #pragma once
 #include "el2/vcpu.hpp"
 

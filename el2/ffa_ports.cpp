@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// FF-A's ports on the real thing [el2/ffa/ports.hpp]. Portable. Called with the share_ledger lock held (or none);
-// takes address-space locks one at a time.
+// FF-A's ports on the real thing [el2/ffa/ports.hpp]. Portable. Called with the share_ledger lock held (or
+// none); takes address-space locks one at a time.
 #include "el2/ffa_ports.hpp"
 
 #include "el2/dispatch.hpp"
@@ -209,7 +209,8 @@ void unmap(void* context, VmId borrower, Ipa ipa, u64 page_count) {
 
 std::byte* alloc_page(void* context) {
     const auto page = world_of(context).pool.allocate(0);
-    return page.ok() ? static_cast<std::byte*>(static_cast<void*>(hw::ram(*page, page_size).data())) : nullptr;
+    return page.ok() ? static_cast<std::byte*>(static_cast<void*>(hw::ram(*page, page_size).data()))
+                     : nullptr;
 }
 
 void free_page(void* context, std::byte* page) {
@@ -227,8 +228,9 @@ void raise_notification(void* context, VmId id) {
 } // namespace
 
 ffa::Ports make_ffa_ports(World& world) {
-    return {&world, read_guest, write_guest, check_owned, claim,      release,   retrieve, relinquish,
-            retain, free_retained, map,      unmap,       alloc_page, free_page, raise_notification};
+    return {&world,  read_guest, write_guest, check_owned, claim,
+            release, retrieve,   relinquish,  retain,      free_retained,
+            map,     unmap,      alloc_page,  free_page,   raise_notification};
 }
 
 } // namespace atl::el2

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The seam between the portable core and the CPU: what dispatch, PSCI, timers and the scheduler ask of the hardware.
-// Target: el2/cpu_hw.cpp. Host tests: tests/support/fake_el2_hw.cpp.
+// The seam between the portable core and the CPU: what dispatch, PSCI, timers and the scheduler ask of the
+// hardware. Target: el2/cpu_hw.cpp. Host tests: tests/support/fake_el2_hw.cpp.
 #pragma once
 #include <span>
 
@@ -20,12 +20,13 @@ u64 counter_frequency();
 
 /// EL2's own timer on this pCPU (CNTHP): one deadline in counter ticks; ~0 turns it off.
 void set_timer(u64 deadline);
-/// Makes a pCPU leave its guest and look at its work; for the calling pCPU itself that is a note in its PerCpu.
+/// Makes a pCPU leave its guest and look at its work; for the calling pCPU itself that is a note in its
+/// PerCpu.
 void send_kick(PcpuIndex target);
 
-/// Where the guest's abort was: FAR_EL2, and the IPA from HPFAR_EL2 or, where the architecture leaves that UNKNOWN
-/// (permission faults), from a stage-1 translation of FAR. `ipa_known` is false when that translation faults by now:
-/// the access is then to be repeated. [DDI0487 D19.2.52]
+/// Where the guest's abort was: FAR_EL2, and the IPA from HPFAR_EL2 or, where the architecture leaves that
+/// UNKNOWN (permission faults), from a stage-1 translation of FAR. `ipa_known` is false when that translation
+/// faults by now: the access is then to be repeated. [DDI0487 D19.2.52]
 struct FaultAddress {
     u64 far;
     Ipa ipa;
@@ -43,15 +44,17 @@ void set_guest_sp(u64 value);
 /// Trapped ICC_DIR_EL1 of the loaded guest [vgic/switch.hpp dir_write].
 VcpuMask gic_dir_write(Vcpu& vcpu, u64 value);
 
-/// The loaded guest uses its debug registers from now on: they are put into the hardware and no longer trapped.
+/// The loaded guest uses its debug registers from now on: they are put into the hardware and no longer
+/// trapped.
 void enter_debug(Vcpu& vcpu);
 /// At save: back to the shadow, and to trapping unless something is armed.
 void leave_debug(Vcpu& vcpu);
 
-/// Translates a guest virtual address through the loaded guest's stage 1 and stage 2, as its EL1 or EL0 would for a
-/// read. not_found when either stage faults. [DDI0487 C5.5 AT S12E1R]
+/// Translates a guest virtual address through the loaded guest's stage 1 and stage 2, as its EL1 or EL0 would
+/// for a read. not_found when either stage faults. [DDI0487 C5.5 AT S12E1R]
 Result<Pa> translate_guest_read(GuestVa va, bool el0);
-/// Stage 1 only: the IPA behind a guest virtual address. not_found when stage 1 faults. [DDI0487 C5.5 AT S1E1R]
+/// Stage 1 only: the IPA behind a guest virtual address. not_found when stage 1 faults. [DDI0487 C5.5 AT
+/// S1E1R]
 Result<Ipa> translate_stage1(GuestVa va, bool write, bool el0);
 
 /// Copies between EL2's memory and RAM in the direct map. The caller has checked ownership and bounds.

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sanitised ID registers as a table: one character per 4-bit field, from bits 63:60 down to 3:0.
 //   '.' the field reads 0       'p' the host's value
-//   '1'..'9' at most that value  's' at most 0 for a signed field: keeps 0xf (absent), turns more than 0 into 0
-// A field is passed on only when it needs no state that Atoll does not switch and no trap that Atoll does not take.
+//   '1'..'9' at most that value  's' at most 0 for a signed field: keeps 0xf (absent), turns more than 0 into
+//   0
+// A field is passed on only when it needs no state that Atoll does not switch and no trap that Atoll does not
+// take.
 #include "el2/idregs.hpp"
 
 namespace atl::el2 {
@@ -45,9 +47,11 @@ constexpr Rule rules[] = {
     {6, 0, "ppppppppp.ppppp."},
     // ID_AA64ISAR1: LS64 XS I8MM DGH | BF16 SPECRES SB FRINTTS | GPI GPA LRCPC FCMA | JSCVT API APA DPB
     {6, 1, "..pppppp..ppp..p"},
-    // ID_AA64ISAR2: ATS1A LUT CSSC RPRFM | - PRFMSLC SYSINSTR SYSREG | CLRBHB PAC BC MOPS | APA3 GPA3 RPRES WFxT
+    // ID_AA64ISAR2: ATS1A LUT CSSC RPRFM | - PRFMSLC SYSINSTR SYSREG | CLRBHB PAC BC MOPS | APA3 GPA3 RPRES
+    // WFxT
     {6, 2, "..pp....p.p...p."},
-    // ID_AA64MMFR0: ECV FGT - - | ExS TGran4_2 64_2 16_2 | TGran4 64 16 BigEndEL0 | SNSMem BigEnd ASID PARange
+    // ID_AA64MMFR0: ECV FGT - - | ExS TGran4_2 64_2 16_2 | TGran4 64 16 BigEndEL0 | SNSMem BigEnd ASID
+    // PARange
     {7, 0, "........ss1p.ppp"},
     // ID_AA64MMFR1: ECBHB CMOW TIDCP1 nTLBPA | AFP HCX ETS TWED | XNX SpecSEI PAN LO | HPDS VH VMID HAFDBS
     {7, 1, "p..pp.p...3.2..2"},

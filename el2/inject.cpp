@@ -62,8 +62,8 @@ Action inject_undefined(Vcpu& vcpu) {
 
 Action inject_external_abort(Vcpu& vcpu, u64 esr, u64 far, u64 pstate) {
     const bool instruction = arch::exception_class(esr) == arch::ExceptionClass::instruction_abort_lower;
-    const bool from_el0 = (pstate & (Spsr::M4_AArch32 | Spsr::mode_mask)) == Spsr::EL0t ||
-                          (pstate & Spsr::M4_AArch32) != 0;
+    const bool from_el0 =
+        (pstate & (Spsr::M4_AArch32 | Spsr::mode_mask)) == Spsr::EL0t || (pstate & Spsr::M4_AArch32) != 0;
     using arch::ExceptionClass;
     const ExceptionClass lower =
         instruction ? ExceptionClass::instruction_abort_lower : ExceptionClass::data_abort_lower;
@@ -73,8 +73,8 @@ Action inject_external_abort(Vcpu& vcpu, u64 esr, u64 far, u64 pstate) {
     if (arch::DataAbort::S1PTW::test(esr)) {
         fsc = 0b010100 | (arch::DataAbort::DFSC::get(esr) & 3); // on the walk, level n
     }
-    u64 syndrome = arch::Esr::EC::of(static_cast<u64>(from_el0 ? lower : same)) |
-                   (esr & arch::Esr::IL::mask) | fsc;
+    u64 syndrome =
+        arch::Esr::EC::of(static_cast<u64>(from_el0 ? lower : same)) | (esr & arch::Esr::IL::mask) | fsc;
     if (!instruction) {
         syndrome |= esr & (arch::DataAbort::WnR::mask | arch::DataAbort::CM::mask);
     }

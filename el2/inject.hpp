@@ -19,8 +19,8 @@ ExceptionEntry step_over(u64 pc, u64 pstate, u64 esr);
 
 /// The guest takes "undefined instruction" (EC 0).
 Action inject_undefined(Vcpu& vcpu);
-/// The guest takes a synchronous external abort for the access described by `esr` (a data or instruction abort from
-/// EL1 or EL0) at `far`. [DDI0487 D19.2.40 DFSC 0b010000, or 0b0101xx on a table walk]
+/// The guest takes a synchronous external abort for the access described by `esr` (a data or instruction
+/// abort from EL1 or EL0) at `far`. [DDI0487 D19.2.40 DFSC 0b010000, or 0b0101xx on a table walk]
 Action inject_external_abort(Vcpu& vcpu, u64 esr, u64 far, u64 pstate);
 
 } // namespace atl::el2

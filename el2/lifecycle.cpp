@@ -16,7 +16,7 @@ namespace {
 constexpr u64 step_bytes = 2 * mib; // a job's step: bounds what it adds to other VMs' latency
 
 // Stages of the load job, in order; teardown has one of its own.
-constexpr u32 stage_zero = 0;    // fresh RAM only
+constexpr u32 stage_zero = 0; // fresh RAM only
 constexpr u32 stage_kernel = 1;
 constexpr u32 stage_ramdisk = 2;
 constexpr u32 stage_start = 3;
@@ -95,7 +95,8 @@ Status map_ram(World& world, Vm& vm) {
     }
     LockGuard guard(vm.space.lock());
     for (unsigned i = 0; i < vm.run_count; ++i) {
-        ATOLL_TRY(vm.space.map(vm.runs[i].ipa, vm.runs[i].pages.base, vm.runs[i].pages.size, stage2::ram_attributes));
+        ATOLL_TRY(vm.space.map(vm.runs[i].ipa, vm.runs[i].pages.base, vm.runs[i].pages.size,
+                               stage2::ram_attributes));
     }
     return {};
 }
@@ -120,7 +121,7 @@ void start_first_vcpu(Vm& vm, const Hooks::Placement& place) {
     Vcpu& first = *vm.vcpus[0];
     first.start_pc = place.entry.value;
     first.start_context = place.x0;
-    __atomic_store_n(&first.power, Power::on_pending, __ATOMIC_RELEASE);
+    first.power.store(Power::on_pending, std::memory_order_release);
     first.cpu->queue.start(first);
     hw::send_kick(first.cpu->index);
 }
@@ -206,7 +207,8 @@ void reset_devices(Vm& vm) {
     }
 }
 
-/// Pages that survive in a borrower are no longer this VM's: fresh ones take their place. [ffa::Ports::retain]
+/// Pages that survive in a borrower are no longer this VM's: fresh ones take their place.
+/// [ffa::Ports::retain]
 Status refill_holes(World& world, Vm& vm) {
     LockGuard guard(vm.space.lock());
     for (unsigned i = 0; i < vm.run_count; ++i) {
@@ -359,8 +361,8 @@ void stop_vm(Vm& vm, AfterStop after, bool crashed) {
 
 Action crash_vm(Vcpu& vcpu, std::string_view why, u64 esr, Ipa ipa) {
     Vm& vm = *vcpu.vm;
-    log::error("{} vcpu {}: stopped at pc {:x}, ipa {:x}, esr {:x} ({}): {}", vm.name(), vcpu.index, vcpu.pc, ipa, esr,
-               arch::to_string(arch::exception_class(esr)), why);
+    log::error("{} vcpu {}: stopped at pc {:x}, ipa {:x}, esr {:x} ({}): {}", vm.name(), vcpu.index, vcpu.pc,
+               ipa, esr, arch::to_string(arch::exception_class(esr)), why);
     stop_vm(vm, vm.config->on_crash == CrashPolicy::restart ? AfterStop::restart : AfterStop::off, true);
     return action::leave;
 }
@@ -379,7 +381,7 @@ void reap_stopped(PerCpu& cpu) {
         v->left = true;
         v->deadline = vtimer::never;
         cpu.queue.stop(*v);
-        __atomic_store_n(&v->power, Power::off, __ATOMIC_RELEASE);
+        v->power.store(Power::off, std::memory_order_release);
         if (--vm.vcpus_left == 0) {
             all_left(vm);
         }

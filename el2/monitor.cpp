@@ -19,10 +19,10 @@ struct Context {
 
 template <class... Args>
 void say(World& world, std::string_view format, const Args&... args) {
-    format_to(TextSink{&world, [](void* context, std::string_view text) {
-                           static_cast<World*>(context)->console.print(text);
-                       }},
-              format, args...);
+    format_to(
+        TextSink{&world, [](void* context,
+                            std::string_view text) { static_cast<World*>(context)->console.print(text); }},
+        format, args...);
 }
 
 Vm* find_vm(World& world, std::string_view name) {
@@ -36,7 +36,7 @@ Vm* find_vm(World& world, std::string_view name) {
 }
 
 const char* state_name(const Vcpu& vcpu) {
-    if (__atomic_load_n(&vcpu.power, __ATOMIC_RELAXED) == Power::off) {
+    if (vcpu.power.load(std::memory_order_relaxed) == Power::off) {
         return "off";
     }
     switch (vcpu.state) {
@@ -90,7 +90,8 @@ void say_exits(World& world, const Vm& vm) {
         }
     }
     say(world, "  exits interrupt {}\n  exits total {}\n", irqs, total + irqs);
-    say(world, "  injected: {} undefined instructions, {} external aborts\n", vm.undefined_injected, vm.aborts_injected);
+    say(world, "  injected: {} undefined instructions, {} external aborts\n", vm.undefined_injected,
+        vm.aborts_injected);
 }
 
 void cmd_stats(Context c) {

@@ -134,10 +134,10 @@ extern "C" [[noreturn]] void el2_report_fault(const FaultFrame* frame, u64 vecto
     const u64 esr = ATOLL_MRS(esr_el2);
     const u64 elr = ATOLL_MRS(elr_el2);
     print("\n[atoll] PANIC on cpu {}: EL2 took an exception it cannot handle: {}{}\n",
-          this_cpu_or_null() != nullptr ? this_cpu().index.value : u8{0}, arch::to_string(arch::exception_class(esr)),
-          (vector & 3) == 0 ? "" : " (asynchronous)");
-    print("[atoll] esr {:x} far {:x} hpfar {:x} spsr {:x} vector {}\n", esr, ATOLL_MRS(far_el2), ATOLL_MRS(hpfar_el2),
-          ATOLL_MRS(spsr_el2), vector);
+          this_cpu_or_null() != nullptr ? this_cpu().index.value : u8{0},
+          arch::to_string(arch::exception_class(esr)), (vector & 3) == 0 ? "" : " (asynchronous)");
+    print("[atoll] esr {:x} far {:x} hpfar {:x} spsr {:x} vector {}\n", esr, ATOLL_MRS(far_el2),
+          ATOLL_MRS(hpfar_el2), ATOLL_MRS(spsr_el2), vector);
     for (unsigned i = 0; i < 31; ++i) {
         print("{}x{} {:016x}{}", i % 4 == 0 ? "[atoll] " : "  ", i, frame->x[i], i % 4 == 3 ? "\n" : "");
     }

@@ -12,8 +12,8 @@ struct World;
 
 /// Something that must be done before this pCPU enters a guest again.
 namespace work {
-constexpr u32 resched = 1u << 1;    // another vCPU waits, the slice is over, or the loaded vCPU must stop
-constexpr u32 retarget = 1u << 2;   // traps for WFI/WFE and the slice timer follow the queue's state
+constexpr u32 resched = 1u << 1;  // another vCPU waits, the slice is over, or the loaded vCPU must stop
+constexpr u32 retarget = 1u << 2; // traps for WFI/WFE and the slice timer follow the queue's state
 } // namespace work
 
 /// One line of a pCPU's history, for panics and reports.
@@ -24,25 +24,27 @@ struct ExitRecord {
 };
 
 struct alignas(64) PerCpu {
-    Vcpu* current = nullptr;       // the loaded vCPU; its registers may be live in the hardware
-    u64 emergency_stack_top = 0;   // el2/vectors.S reads it at offset 8
+    Vcpu* current = nullptr;     // the loaded vCPU; its registers may be live in the hardware
+    u64 emergency_stack_top = 0; // el2/vectors.S reads it at offset 8
     u64 stack_top = 0;
     World* world = nullptr;
     PcpuIndex index{};
     Mpidr mpidr{};
-    u32 work_pending = 0;          // work:: bits
-    u64 slice_end = ~u64{0};       // counter ticks; only while another vCPU waits
-    u64 next_deadline = ~u64{0};   // earliest deadline among this pCPU's unloaded vCPUs; may be too early, never late
-    u64 armed = ~u64{0};           // what the EL2 timer is set to
-    Vcpu* home_list = nullptr;     // every vCPU that lives here, linked by Vcpu::next_at_home; constant after boot
+    u32 work_pending = 0;    // work:: bits
+    u64 slice_end = ~u64{0}; // counter ticks; only while another vCPU waits
+    u64 next_deadline =
+        ~u64{0};         // earliest deadline among this pCPU's unloaded vCPUs; may be too early, never late
+    u64 armed = ~u64{0}; // what the EL2 timer is set to
+    Vcpu* home_list =
+        nullptr; // every vCPU that lives here, linked by Vcpu::next_at_home; constant after boot
     u64 idle_since = 0;
     u64 idle_ticks = 0;
     u64 exits = 0;
     u64 switches = 0;
-    RunQueue queue;                // any CPU, under its own lock
-    Vm* jobs = nullptr;            // load and teardown work; changed under lifecycle_lock
-    u32 reap_pending = 0;          // any CPU sets it: a VM with vCPUs here is stopping
-    u32 online = 0;                // any CPU may read
+    RunQueue queue;       // any CPU, under its own lock
+    Vm* jobs = nullptr;   // load and teardown work; changed under lifecycle_lock
+    u32 reap_pending = 0; // any CPU sets it: a VM with vCPUs here is stopping
+    u32 online = 0;       // any CPU may read
     static constexpr unsigned history_size = 64;
     u32 history_next = 0;
     ExitRecord history[history_size] = {};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // PSCI 1.1 for guests [DEN0022E §5]. Acts on the caller's own VM only; nothing reaches firmware.
-// Takes the target's run-queue lock; power states change by compare-and-swap, so that two CPU_ON calls cannot both win.
+// Takes the target's run-queue lock; power states change by compare-and-swap, so that two CPU_ON calls cannot
+// both win.
 #include "el2/dispatch.hpp"
 #include "el2/hw.hpp"
 #include "el2/lifecycle.hpp"
@@ -33,8 +34,8 @@ i64 cpu_on(Vcpu& vcpu, u64 target_mpidr, u64 entry, u64 context) {
         return abi::psci_invalid_address;
     }
     Power expected = Power::off;
-    if (!__atomic_compare_exchange_n(&target->power, &expected, Power::on_pending, false, __ATOMIC_ACQ_REL,
-                                     __ATOMIC_ACQUIRE)) {
+    if (!target->power.compare_exchange_strong(expected, Power::on_pending, std::memory_order_acq_rel,
+                                               std::memory_order_acquire)) {
         return expected == Power::on ? abi::psci_already_on : abi::psci_on_pending;
     }
     target->start_pc = entry;
@@ -52,7 +53,7 @@ i64 affinity_info(const Vcpu& vcpu, u64 target_mpidr, u64 level) {
     if (target == nullptr) {
         return abi::psci_invalid_parameters;
     }
-    switch (__atomic_load_n(&target->power, __ATOMIC_ACQUIRE)) {
+    switch (target->power.load(std::memory_order_acquire)) {
     case Power::on:
         return 0;
     case Power::off:
@@ -99,7 +100,8 @@ Action psci_call(Vcpu& vcpu, u32 function) {
         return action::resume;
     case abi::psci_cpu_suspend:
     case abi::psci_cpu_suspend | abi::smccc_64:
-        // Standby; a power-down request may be downgraded to it [§5.1.4, §6.5]. Returns once an interrupt waits.
+        // Standby; a power-down request may be downgraded to it [§5.1.4, §6.5]. Returns once an interrupt
+        // waits.
         vcpu.x[0] = result(abi::psci_success);
         vcpu.park_request = true;
         return action::leave;

@@ -14,6 +14,8 @@ namespace {
 constexpr Intid ptimer_intid{30}; // EL1 physical timer, PPI 14
 constexpr Intid vtimer_intid{27}; // virtual timer, PPI 11
 
+constexpr u64 timer_fired = 0; // a value of PerCpu::armed that no deadline has
+
 u64 earlier(u64 a, u64 b) {
     return a < b ? a : b;
 }
@@ -24,6 +26,9 @@ void arm_timer(PerCpu& cpu, const Vcpu* loaded) {
     u64 deadline = earlier(cpu.slice_end, cpu.next_deadline);
     if (loaded != nullptr) {
         deadline = earlier(deadline, loaded->ptimer_deadline);
+    }
+    if (cpu.index.value == 0) {
+        deadline = earlier(deadline, cpu.world->console.deadline());
     }
     if (deadline != cpu.armed) {
         cpu.armed = deadline;
@@ -53,7 +58,7 @@ void sample_timers(Vcpu& vcpu, u64 now) {
 
 void on_timer(PerCpu& cpu, Vcpu* loaded) {
     const u64 now = hw::counter();
-    cpu.armed = vtimer::never; // it has fired: whatever comes next must be programmed
+    cpu.armed = timer_fired; // its output stays high until it is programmed again, be it to "never"
     cpu.next_deadline = vtimer::never;
     for (Vcpu* v = cpu.home_list; v != nullptr; v = v->next_at_home) {
         if (v == loaded) {
@@ -67,6 +72,9 @@ void on_timer(PerCpu& cpu, Vcpu* loaded) {
             sample_timers(*v, now);
         }
         cpu.next_deadline = earlier(cpu.next_deadline, v->deadline);
+    }
+    if (cpu.index.value == 0 && cpu.world->console.deadline() <= now) {
+        cpu.world->console.service(*cpu.world);
     }
     if (cpu.slice_end <= now) {
         cpu.slice_end = vtimer::never;
@@ -101,7 +109,7 @@ void settle(PerCpu& cpu, Vcpu& vcpu) {
     if (stop) {
         vcpu.deadline = vtimer::never;
         cpu.queue.stop(vcpu);
-        __atomic_store_n(&vcpu.power, Power::off, __ATOMIC_RELEASE);
+        vcpu.power.store(Power::off, std::memory_order_release);
         return;
     }
     if (park && !vcpu.vm->gic.has_pending(vcpu.index) && cpu.queue.park(vcpu)) {

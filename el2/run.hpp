@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which vCPU runs on a pCPU, and its timers: the portable half of the scheduler loop. Every function is called on the
-// pCPU concerned. The world switch itself is el2/switch_hw.hpp.
+// Which vCPU runs on a pCPU, and its timers: the portable half of the scheduler loop. Every function is
+// called on the pCPU concerned. The world switch itself is el2/switch_hw.hpp.
 #pragma once
 #include "el2/vcpu.hpp"
 
 namespace atl::el2 {
 
-/// EL2's timer for this pCPU: the earliest of slice end, unloaded vCPUs' deadlines, the loaded vCPU's physical timer.
+/// EL2's timer for this pCPU: the earliest of slice end, unloaded vCPUs' deadlines, the loaded vCPU's
+/// physical timer.
 void arm_timer(PerCpu& cpu, const Vcpu* loaded);
 /// EL2's timer fired: wakes vCPUs whose timers are due, notes a slice end, arms the next.
 void on_timer(PerCpu& cpu, Vcpu* loaded);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scheduler's pure part: one run queue per pCPU, round robin. vCPUs are pinned to a home pCPU; only the home pCPU
-// takes from its queue, any pCPU may wake. Owns: who is runnable. Does not own: timers, the world switch (el2/run.cpp).
-// Lock: RunQueue::lock (rank scheduler), taken inside every operation.
+// The scheduler's pure part: one run queue per pCPU, round robin. vCPUs are pinned to a home pCPU; only the
+// home pCPU takes from its queue, any pCPU may wake. Owns: who is runnable. Does not own: timers, the world
+// switch (el2/run.cpp). Lock: RunQueue::lock (rank scheduler), taken inside every operation.
 #pragma once
 #include "lib/spinlock.hpp"
 #include "lib/types.hpp"
@@ -39,7 +39,8 @@ class RunQueue {
     void start(SchedNode& node);
     /// Make a parked vCPU ready; remember the wake-up for a running one.
     WakeEffect wake(SchedNode& node);
-    /// running -> parked, unless a wake-up came in since the last pick: then it stays running and false is returned.
+    /// running -> parked, unless a wake-up came in since the last pick: then it stays running and false is
+    /// returned.
     bool park(SchedNode& node);
     /// running -> ready at the tail.
     void requeue(SchedNode& node);
@@ -47,7 +48,8 @@ class RunQueue {
     void stop(SchedNode& node);
     /// The head of the queue becomes running; nullptr when nothing is ready.
     SchedNode* pick();
-    /// True when another vCPU waits for this pCPU. Read without the lock: a hint, re-checked by whoever acts on it.
+    /// True when another vCPU waits for this pCPU. Read without the lock: a hint, re-checked by whoever acts
+    /// on it.
     bool contended() const { return __atomic_load_n(&head_, __ATOMIC_RELAXED) != nullptr; }
 
   private:

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hypercalls: SMC Calling Convention 1.2 [DEN0028E], dispatched by function identifier. Never forwarded to firmware.
+// Hypercalls: SMC Calling Convention 1.2 [DEN0028E], dispatched by function identifier. Never forwarded to
+// firmware.
+#include "lib/abi/smccc.hpp"
 #include "el2/dispatch.hpp"
 #include "el2/world.hpp"
-#include "lib/abi/smccc.hpp"
 
 namespace atl::el2 {
 namespace {
@@ -15,7 +16,8 @@ u64 arch_features(u32 function) {
     case abi::smccc_arch_features:
     case abi::psci_version:
         return 0;
-    // Firmware's Spectre and SSB mitigations are not offered: ID_AA64PFR0_EL1.CSV2 tells guests what they need.
+    // Firmware's Spectre and SSB mitigations are not offered: ID_AA64PFR0_EL1.CSV2 tells guests what they
+    // need.
     case abi::smccc_arch_workaround_1:
     case abi::smccc_arch_workaround_2:
     case abi::smccc_arch_workaround_3:

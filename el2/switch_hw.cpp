@@ -16,7 +16,8 @@ namespace {
 
 using namespace arch;
 
-constexpr u64 tcr_epd = u64{1} << 7 | u64{1} << 23; // no stage-1 walks while registers of two guests are mixed
+constexpr u64 tcr_epd = u64{1} << 7 | u64{1}
+                                          << 23; // no stage-1 walks while registers of two guests are mixed
 
 u64 mdcr_value(bool trap_debug) {
     // HPMN keeps all counters with EL1 as at reset; the guest has no PMU and every access traps.
@@ -97,7 +98,8 @@ void clear_newer_controls() {
     if (Field<43, 40>::get(mmfr1) != 0) { // FEAT_HCX: HCRX_EL2 = 0 keeps TCR2, SCTLR2, MOPS and the like away
         ATOLL_MSR(s3_4_c1_c2_2, 0);
     }
-    if (Field<59, 56>::get(mmfr0) != 0) { // FEAT_FGT: HFGRTR, HFGWTR, HFGITR, HDFGRTR, HDFGWTR: no finer traps
+    if (Field<59, 56>::get(mmfr0) !=
+        0) { // FEAT_FGT: HFGRTR, HFGWTR, HFGITR, HDFGRTR, HDFGWTR: no finer traps
         ATOLL_MSR(s3_4_c1_c1_4, 0);
         ATOLL_MSR(s3_4_c1_c1_5, 0);
         ATOLL_MSR(s3_4_c1_c1_6, 0);
@@ -109,22 +111,24 @@ void clear_newer_controls() {
 } // namespace
 
 u64 base_hcr() {
-    return HcrEl2::VM::mask |     // stage 2
-           HcrEl2::SWIO::mask |   // DC ISW behaves as CISW: no data is lost (also trapped, below)
+    return HcrEl2::VM::mask |   // stage 2
+           HcrEl2::SWIO::mask | // DC ISW behaves as CISW: no data is lost (also trapped, below)
            HcrEl2::FMO::mask | HcrEl2::IMO::mask | // physical interrupts to EL2, virtual ones to the guest
-           HcrEl2::AMO::mask |    // SErrors to EL2
-           HcrEl2::FB::mask |     // local TLB and I-cache maintenance is broadcast: vCPUs of one VM may share a pCPU
-           HcrEl2::BSU::of(1) |   // barriers reach at least the inner-shareable domain
-           HcrEl2::TSC::mask |    // SMC is answered, never forwarded
-           HcrEl2::TID3::mask |   // sanitised ID registers
-           HcrEl2::TIDCP::mask |  // implementation-defined registers
-           HcrEl2::TACR::mask |   // ACTLR_EL1
-           HcrEl2::TSW::mask |    // set/way cache maintenance
-           HcrEl2::TLOR::mask |   // LORegions (RES0 where there are none)
-           HcrEl2::TERR::mask |   // RAS error records
-           HcrEl2::RW::mask;      // EL1 is AArch64
-    // HCD, TGE, E2H, TVM, PTW, DC, API, APK, VI, VF, VSE are 0: HVC works, EL1 exists, nVHE, stage-1 registers are
-    // the guest's, walks through device memory are the guest's problem, PAuth traps, nothing is injected by hand.
+           HcrEl2::AMO::mask |                     // SErrors to EL2
+           HcrEl2::FB::mask |   // local TLB and I-cache maintenance is broadcast: vCPUs of one VM may share a
+                                // pCPU
+           HcrEl2::BSU::of(1) | // barriers reach at least the inner-shareable domain
+           HcrEl2::TSC::mask |  // SMC is answered, never forwarded
+           HcrEl2::TID3::mask | // sanitised ID registers
+           HcrEl2::TIDCP::mask | // implementation-defined registers
+           HcrEl2::TACR::mask |  // ACTLR_EL1
+           HcrEl2::TSW::mask |   // set/way cache maintenance
+           HcrEl2::TLOR::mask |  // LORegions (RES0 where there are none)
+           HcrEl2::TERR::mask |  // RAS error records
+           HcrEl2::RW::mask;     // EL1 is AArch64
+    // HCD, TGE, E2H, TVM, PTW, DC, API, APK, VI, VF, VSE are 0: HVC works, EL1 exists, nVHE, stage-1
+    // registers are the guest's, walks through device memory are the guest's problem, PAuth traps, nothing is
+    // injected by hand.
 }
 
 void init_cpu_for_guests(u64 vtcr) {
@@ -152,12 +156,13 @@ void init_cpu_for_guests(u64 vtcr) {
 void load_vcpu(Vcpu& vcpu) {
     Vm& vm = *vcpu.vm;
     PerCpu& cpu = *vcpu.cpu;
-    if (__atomic_load_n(&vcpu.power, __ATOMIC_ACQUIRE) == Power::on_pending) {
+    if (vcpu.power.load(std::memory_order_acquire) == Power::on_pending) {
         reset_vcpu_registers(vcpu, vcpu.start_pc, vcpu.start_context);
-        __atomic_store_n(&vcpu.power, Power::on, __ATOMIC_RELEASE);
+        vcpu.power.store(Power::on, std::memory_order_release);
     }
-    // No stage-1 walk with registers of two guests mixed, not even a speculative one (the Cortex-A57/A72 erratum
-    // 1319367 class): walks off, synchronise, change everything, synchronise, walks as the guest wants them.
+    // No stage-1 walk with registers of two guests mixed, not even a speculative one (the Cortex-A57/A72
+    // erratum 1319367 class): walks off, synchronise, change everything, synchronise, walks as the guest
+    // wants them.
     ATOLL_MSR(tcr_el1, tcr_epd);
     isb();
     ATOLL_MSR(vttbr_el2, vm.space.vttbr());

@@ -13,7 +13,8 @@ void init_cpu_for_guests(u64 vtcr);
 u64 base_hcr();
 
 void load_vcpu(Vcpu& vcpu);
-/// Everything that the guest can change goes back into `vcpu`; its timers are sampled, its interrupts read back.
+/// Everything that the guest can change goes back into `vcpu`; its timers are sampled, its interrupts read
+/// back.
 void save_vcpu(Vcpu& vcpu);
 
 /// This pCPU becomes its vCPUs': never returns. Its PerCpu is set, its GIC and timers are ready.

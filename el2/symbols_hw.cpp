@@ -33,12 +33,14 @@ Symbol find_symbol(HypVa address) {
         const u32 middle = low + (high - low) / 2;
         (image_symbols.entry[middle].offset <= offset ? low : high) = middle;
     }
-    const char* const names = static_cast<const char*>(static_cast<const void*>(&image_symbols.entry[image_symbols.count]));
+    const char* const names =
+        static_cast<const char*>(static_cast<const void*>(&image_symbols.entry[image_symbols.count]));
     return {names + image_symbols.entry[low].name, offset - image_symbols.entry[low].offset};
 }
 
 bool is_code(HypVa address) {
-    return address.value >= reinterpret_cast<u64>(image_start) && address.value < reinterpret_cast<u64>(text_end);
+    return address.value >= reinterpret_cast<u64>(image_start) &&
+           address.value < reinterpret_cast<u64>(text_end);
 }
 
 } // namespace atl::el2

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Trapped system registers: ID registers, SGIs, the physical timer, debug, and what the guest's CPU does not have.
-// Portable. [DDI0487 D19; traps: HCR_EL2.{TID3,TSW,TACR,TIDCP,TLOR}, MDCR_EL2, CNTHCTL_EL2, CPTR_EL2]
+// Trapped system registers: ID registers, SGIs, the physical timer, debug, and what the guest's CPU does not
+// have. Portable. [DDI0487 D19; traps: HCR_EL2.{TID3,TSW,TACR,TIDCP,TLOR}, MDCR_EL2, CNTHCTL_EL2, CPTR_EL2]
 #include "el2/dispatch.hpp"
 #include "el2/hw.hpp"
 #include "el2/inject.hpp"
@@ -86,8 +86,8 @@ Action physical_timer(Vcpu& vcpu, u32 id, u64 esr, bool read) {
     return action::advance;
 }
 
-/// Debug registers, op0 = 2. Breakpoints, watchpoints and MDSCR_EL1 become live on first use; the external debug
-/// interface and the OS double lock are not there.
+/// Debug registers, op0 = 2. Breakpoints, watchpoints and MDSCR_EL1 become live on first use; the external
+/// debug interface and the OS double lock are not there.
 Action debug_register(Vcpu& vcpu, u32 id, u64 esr, bool read) {
     switch (id) {
     case oslar:
@@ -97,7 +97,8 @@ Action debug_register(Vcpu& vcpu, u32 id, u64 esr, bool read) {
         vcpu.os_lock = (vcpu.reg(static_cast<unsigned>(Rt::get(esr))) & 1) != 0;
         return action::advance;
     case oslsr:
-        return read ? finish_read(vcpu, esr, oslsr_implemented | (vcpu.os_lock ? 2 : 0)) : inject_undefined(vcpu);
+        return read ? finish_read(vcpu, esr, oslsr_implemented | (vcpu.os_lock ? 2 : 0))
+                    : inject_undefined(vcpu);
     case osdlr:
     case dbgprcr:
     case mdrar:
@@ -157,8 +158,9 @@ Action on_sysreg(Vcpu& vcpu, u64 esr) {
     case dc_isw:
     case dc_csw:
     case dc_cisw:
-        // Set/way operations reach one CPU's caches only and cannot be virtualised; architecturally they guarantee
-        // nothing to a guest that other observers could rely on [DDI0487 D7.5.9.4]. Memory is coherent; nothing to do.
+        // Set/way operations reach one CPU's caches only and cannot be virtualised; architecturally they
+        // guarantee nothing to a guest that other observers could rely on [DDI0487 D7.5.9.4]. Memory is
+        // coherent; nothing to do.
         return action::advance;
     default:
         break;

@@ -52,8 +52,8 @@ void take_exception(Vcpu& vcpu) {
     ATOLL_MSR(spsr_el2, entry.pstate);
 }
 
-/// An interrupt that EL2 takes for itself. `loaded`: nullptr while the pCPU is idle. Priority is dropped and the
-/// interrupt deactivated here; the guest's own timer is the exception.
+/// An interrupt that EL2 takes for itself. `loaded`: nullptr while the pCPU is idle. Priority is dropped and
+/// the interrupt deactivated here; the guest's own timer is the exception.
 void handle_interrupt(PerCpu& cpu, Vcpu* loaded, Intid intid) {
     World& world = *cpu.world;
     if (intid.value >= first_special_intid) {
@@ -135,7 +135,8 @@ Vcpu& schedule(PerCpu& cpu, Vcpu* loaded) {
         at = &schedule(cpu, at);
     }
     for (;;) {
-        if (__atomic_load_n(&cpu.reap_pending, __ATOMIC_RELAXED) != 0 || (cpu.work_pending & work::resched) != 0) {
+        if (__atomic_load_n(&cpu.reap_pending, __ATOMIC_RELAXED) != 0 ||
+            (cpu.work_pending & work::resched) != 0) {
             cpu.work_pending &= ~work::resched;
             at = &schedule(cpu, at);
             continue;
@@ -208,8 +209,8 @@ u64 el2_handle_serror(GuestFrame* frame) {
     record(vcpu, esr, vcpu.pc);
     log::error("{} vcpu {}: SError at pc {:x}, esr {:x}: delivered to the guest", vcpu.vm->name(), vcpu.index,
                vcpu.pc, esr);
-    vcpu.exception = {arch::Esr::EC::of(static_cast<u64>(arch::ExceptionClass::serror)) | arch::Esr::IL::mask |
-                          (esr & arch::Esr::ISS::mask),
+    vcpu.exception = {arch::Esr::EC::of(static_cast<u64>(arch::ExceptionClass::serror)) |
+                          arch::Esr::IL::mask | (esr & arch::Esr::ISS::mask),
                       0, false, serror_offset};
     return finish(vcpu, action::inject, esr);
 }
@@ -225,10 +226,11 @@ namespace atl::el2 {
 
 void run_pcpu() {
     PerCpu& cpu = this_cpu();
-    reset_stack_and_call(cpu.stack_top, +[] {
-        PerCpu& self = this_cpu();
-        enter_guest(frame_of(schedule(self, nullptr)));
-    });
+    reset_stack_and_call(
+        cpu.stack_top, +[] {
+            PerCpu& self = this_cpu();
+            enter_guest(frame_of(schedule(self, nullptr)));
+        });
 }
 
 } // namespace atl::el2

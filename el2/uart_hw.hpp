@@ -8,8 +8,8 @@ namespace atl::el2 {
 
 class Uart {
   public:
-    /// `registers` is mapped as device memory. Programs 8N1, FIFOs on, receive interrupts on; the baud rate stays
-    /// as firmware left it.
+    /// `registers` is mapped as device memory. Programs 8N1, FIFOs on, receive interrupts on; the baud rate
+    /// stays as firmware left it.
     void init(HypVa registers);
     bool present() const { return base_.value != 0; }
     bool can_write() const;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // One virtual CPU. Owns its registers while it is not loaded, its counters and its place in the scheduler.
-// Lock: none of its own. Only the home pCPU touches registers; the run queue's lock covers the SchedNode; `power` is
-// atomic, because PSCI calls on other pCPUs read and claim it.
+// Lock: none of its own. Only the home pCPU touches registers; the run queue's lock covers the SchedNode;
+// `power` is atomic, because PSCI calls on other pCPUs read and claim it.
 #pragma once
+#include <atomic>
+
 #include "el2/context.hpp"
 #include "el2/percpu.hpp"
 #include "el2/sched.hpp"
@@ -16,11 +18,11 @@ struct Vm;
 
 /// What a handler wants done after it; bits may be combined.
 namespace action {
-constexpr u32 resume = 0;          // run on at the same PC
-constexpr u32 advance = 1u << 30;  // step over the trapped instruction
-constexpr u32 reload = 1u << 29;   // a callee-saved register (x19..x29) of the guest was written
-constexpr u32 inject = 1u << 28;   // Vcpu::exception is to be taken by the guest
-constexpr u32 leave = 1u << 27;    // park or stop: somebody else runs next; the vCPU's scheduler state says what
+constexpr u32 resume = 0;         // run on at the same PC
+constexpr u32 advance = 1u << 30; // step over the trapped instruction
+constexpr u32 reload = 1u << 29;  // a callee-saved register (x19..x29) of the guest was written
+constexpr u32 inject = 1u << 28;  // Vcpu::exception is to be taken by the guest
+constexpr u32 leave = 1u << 27; // park or stop: somebody else runs next; the vCPU's scheduler state says what
 } // namespace action
 using Action = u32;
 
@@ -39,15 +41,15 @@ struct Vcpu : GuestFrame, SchedNode {
     u64 pc = 0;     // ELR_EL2 while not loaded
     u64 pstate = 0; // SPSR_EL2 while not loaded
     Vm* vm = nullptr;
-    PerCpu* cpu = nullptr; // home
+    PerCpu* cpu = nullptr;        // home
     vgic::VcpuGic* gic = nullptr; // vm->gic.vcpu(index), tested on every entry
     VcpuIndex index{};
-    bool debug_live = false; // DebugRegs are in the hardware while loaded; TDA is off
-    bool os_lock = true;     // OSLSR_EL1.OSLK as the guest sees it; locked out of reset [DDI0487 H6.1]
+    bool debug_live = false;   // DebugRegs are in the hardware while loaded; TDA is off
+    bool os_lock = true;       // OSLSR_EL1.OSLK as the guest sees it; locked out of reset [DDI0487 H6.1]
     bool park_request = false; // the trapped WFI or CPU_SUSPEND wants to sleep
     bool stop_request = false; // CPU_OFF
     bool left = false;         // of a stopping VM: it is off for good; under lifecycle_lock
-    Power power = Power::off; // by __atomic operations
+    std::atomic<Power> power{Power::off};
     u64 hcr = 0;
     u64 start_pc = 0; // CPU_ON's entry and context, valid while on_pending
     u64 start_context = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One virtual machine: what it is made of. Owns its address space, interrupt controller, devices and vCPUs.
-// Locks: `space` and `gic` bring their own; `state` changes under World::lifecycle_lock; the rest is constant while
-// the VM runs.
+// Locks: `space` and `gic` bring their own; `state` changes under World::lifecycle_lock; the rest is constant
+// while the VM runs.
 #pragma once
 #include <array>
 
@@ -59,12 +59,12 @@ struct Vm {
 
     VmState state = VmState::absent;
     AfterStop after_stop = AfterStop::off;
-    u32 vcpus_left = 0;        // vCPUs that have not left yet, while stopping
+    u32 vcpus_left = 0; // vCPUs that have not left yet, while stopping
     bool crashed = false;
     bool rebooting = false;
-    bool patched = false;      // some RAM pages are not those of `runs` any more: others kept the originals
+    bool patched = false; // some RAM pages are not those of `runs` any more: others kept the originals
     u32 boots = 0;
-    Vm* next_job = nullptr;    // on a pCPU's job list
+    Vm* next_job = nullptr; // on a pCPU's job list
     u32 job_stage = 0;
     u64 job_position = 0;
 
@@ -72,7 +72,7 @@ struct Vm {
     unsigned run_count = 0;
     RamRun runs[max_runs] = {};
 
-    u32 reports = 0;           // lines about this VM's mistakes since its boot: throttled
+    u32 reports = 0; // lines about this VM's mistakes since its boot: throttled
     u64 undefined_injected = 0;
     u64 aborts_injected = 0;
 

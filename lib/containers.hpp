@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bounded containers without a heap: StaticVector (trivial elements), Ring (byte or element queue), FixedString.
-// Not thread safe; the owner's lock protects them.
+// Bounded containers without a heap: StaticVector (trivial elements), Ring (byte or element queue),
+// FixedString. Not thread safe; the owner's lock protects them.
 #pragma once
 #include <array>
 #include <span>

@@ -33,10 +33,10 @@ struct FormatArg {
     constexpr FormatArg(const char* v) : kind(Kind::text), text(v == nullptr ? "(null)" : v) {}
     constexpr FormatArg(Error v) : kind(Kind::text), text(to_string(v)) {}
     template <class T>
-        requires std::is_integral_v<T> && std::is_unsigned_v<T>
+    requires std::is_integral_v<T> && std::is_unsigned_v<T>
     constexpr FormatArg(T v) : kind(Kind::unsigned_number), number(v) {}
     template <class T>
-        requires std::is_integral_v<T> && std::is_signed_v<T>
+    requires std::is_integral_v<T> && std::is_signed_v<T>
     constexpr FormatArg(T v) : kind(Kind::signed_number), signed_number(v) {}
     template <class Tag>
     constexpr FormatArg(Address<Tag> v) : kind(Kind::address), number(v.value) {}

@@ -6,11 +6,11 @@
 
 namespace atl {
 
-constexpr unsigned max_pcpus = 8;          // physical CPUs that EL2 starts
-constexpr unsigned max_vms = 16;           // VMs in one manifest
-constexpr unsigned max_vcpus_per_vm = 8;   // vCPUs in one VM
-constexpr unsigned max_name_length = 15;   // characters in a VM's name, without the NUL
-constexpr unsigned max_bootargs = 1023;    // characters in a VM's kernel command line
+constexpr unsigned max_pcpus = 8;        // physical CPUs that EL2 starts
+constexpr unsigned max_vms = 16;         // VMs in one manifest
+constexpr unsigned max_vcpus_per_vm = 8; // vCPUs in one VM
+constexpr unsigned max_name_length = 15; // characters in a VM's name, without the NUL
+constexpr unsigned max_bootargs = 1023;  // characters in a VM's kernel command line
 
 constexpr std::size_t page_shift = 12;
 constexpr std::size_t page_size = std::size_t{1} << page_shift;

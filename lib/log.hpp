@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // EL2's log: one line per call, to whoever set the sink (the console; stderr or a buffer in host tests).
-// Levels: error = something is refused or lost; warn = a guest's or the host's oddity; info = what a user wants to
-// read at every boot; debug = compiled out of release builds. Guests must not be able to flood it: callers throttle.
+// Levels: error = something is refused or lost; warn = a guest's or the host's oddity; info = what a user
+// wants to read at every boot; debug = compiled out of release builds. Guests must not be able to flood it:
+// callers throttle.
 #pragma once
 #include "lib/format.hpp"
 

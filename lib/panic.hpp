@@ -15,6 +15,6 @@ namespace atl {
 #define ATOLL_CHECK(condition)                                                                               \
     do {                                                                                                     \
         if (!(condition)) [[unlikely]] {                                                                     \
-            ::atl::panic("check failed: " #condition, __FILE__, __LINE__);                                 \
+            ::atl::panic("check failed: " #condition, __FILE__, __LINE__);                                   \
         }                                                                                                    \
     } while (false)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Field<hi, lo>: a bit field as printed in the Arm manuals. Pure; the accessors of system registers are in *_hw files.
+// Field<hi, lo>: a bit field as printed in the Arm manuals. Pure; the accessors of system registers are in
+// *_hw files.
 #pragma once
 #include "lib/types.hpp"
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Result<T>: a value or an Error. Nodiscard, trivially cheap, no exceptions. Works on the host and the target.
+// Result<T>: a value or an Error. Nodiscard, trivially cheap, no exceptions. Works on the host and the
+// target.
 #pragma once
 #include <new>
 #include <type_traits>
@@ -11,16 +12,16 @@ namespace atl {
 
 /// Why an operation was refused. One list for the whole hypervisor; ABI layers translate it.
 enum class Error : u8 {
-    invalid_argument,  // malformed or out-of-range input
-    not_supported,     // the hardware or this build cannot do it
-    no_memory,         // the page pool or a fixed table is exhausted
-    not_found,         // no such object
-    already_exists,    // overlaps or duplicates something
-    denied,            // the caller may not do this, or not in this state
-    busy,              // try again later; nothing changed
-    overflow,          // a size or address wrapped or exceeds a documented limit
-    corrupt,           // data with a wrong magic, checksum or structure
-    interrupted,       // long work stopped half way and can be resumed
+    invalid_argument, // malformed or out-of-range input
+    not_supported,    // the hardware or this build cannot do it
+    no_memory,        // the page pool or a fixed table is exhausted
+    not_found,        // no such object
+    already_exists,   // overlaps or duplicates something
+    denied,           // the caller may not do this, or not in this state
+    busy,             // try again later; nothing changed
+    overflow,         // a size or address wrapped or exceeds a documented limit
+    corrupt,          // data with a wrong magic, checksum or structure
+    interrupted,      // long work stopped half way and can be resumed
 };
 
 constexpr const char* to_string(Error error) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ticket spinlock with a rank. The total order is in docs/locking.md; debug builds check it on every acquisition.
-// Interrupts are always masked at EL2, so a holder is never interrupted.
+// Ticket spinlock with a rank. The total order is in docs/locking.md; debug builds check it on every
+// acquisition. Interrupts are always masked at EL2, so a holder is never interrupted.
 #pragma once
 #include <atomic>
 
@@ -11,13 +11,13 @@ namespace atl {
 /// A lock may be taken only while every lock already held by this CPU has a smaller rank (equal only for
 /// address_space, in ascending VM id).
 enum class LockRank : u8 {
-    vm_lifecycle,   // VM start, stop, reset
-    share_ledger,   // FF-A memory handles and page ownership changes
-    address_space,  // one VM's stage-2 table
-    device,         // one emulated device (drives interrupt lines and the console)
-    vgic_dist,      // one VM's virtual distributor
-    vgic_vcpu,      // one vCPU's interrupt state
-    scheduler,      // one pCPU's run queue
+    vm_lifecycle,  // VM start, stop, reset
+    share_ledger,  // FF-A memory handles and page ownership changes
+    address_space, // one VM's stage-2 table
+    device,        // one emulated device (drives interrupt lines and the console)
+    vgic_dist,     // one VM's virtual distributor
+    vgic_vcpu,     // one vCPU's interrupt state
+    scheduler,     // one pCPU's run queue
     smmu_queue,
     page_pool,
     console,

@@ -61,14 +61,15 @@ struct PcpuIndexTag;
 struct VmidTag;
 struct IntidTag;
 struct StreamIdTag;
-using VmId = Id<VmIdTag, u16>;           // FF-A endpoint id: 0 is the hypervisor, VMs count from 1
-using VcpuIndex = Id<VcpuIndexTag, u8>;  // 0 .. max_vcpus_per_vm-1, within one VM
-using PcpuIndex = Id<PcpuIndexTag, u8>;  // 0 .. max_pcpus-1
-using Vmid = Id<VmidTag, u16>;           // VTTBR_EL2.VMID
-using Intid = Id<IntidTag, u32>;         // GIC interrupt number
-using StreamId = Id<StreamIdTag, u32>;   // SMMU StreamID
+using VmId = Id<VmIdTag, u16>;          // FF-A endpoint id: 0 is the hypervisor, VMs count from 1
+using VcpuIndex = Id<VcpuIndexTag, u8>; // 0 .. max_vcpus_per_vm-1, within one VM
+using PcpuIndex = Id<PcpuIndexTag, u8>; // 0 .. max_pcpus-1
+using Vmid = Id<VmidTag, u16>;          // VTTBR_EL2.VMID
+using Intid = Id<IntidTag, u32>;        // GIC interrupt number
+using StreamId = Id<StreamIdTag, u32>;  // SMMU StreamID
 
-/// The affinity fields of MPIDR_EL1 and nothing else: Aff3 in bits 39:32, Aff2..Aff0 in bits 23:0 [DDI0487 D19.2.108].
+/// The affinity fields of MPIDR_EL1 and nothing else: Aff3 in bits 39:32, Aff2..Aff0 in bits 23:0 [DDI0487
+/// D19.2.108].
 struct Mpidr {
     static constexpr u64 mask = 0xff'00ff'ffff;
     u64 value = 0;
@@ -94,12 +95,18 @@ struct Range {
     constexpr bool operator==(const Range&) const = default;
 };
 
-/// A set of vCPUs of one VM, bit n for VcpuIndex n. Returned by whoever made an interrupt pending: those must be woken.
+/// A set of vCPUs of one VM, bit n for VcpuIndex n. Returned by whoever made an interrupt pending: those must
+/// be woken.
 using VcpuMask = u32;
 
-/// EL2's direct map: all host RAM and the devices that EL2 drives, at a constant offset [boot/el2_map.cpp builds it].
+/// EL2's direct map: all host RAM and the devices that EL2 drives, at a constant offset [boot/el2_map.cpp
+/// builds it].
 constexpr u64 direct_map_base = 0x0000'8000'0000'0000;
-constexpr HypVa to_hyp_va(Pa pa) { return {pa.value + direct_map_base}; }
-constexpr Pa direct_map_pa(HypVa va) { return {va.value - direct_map_base}; }
+constexpr HypVa to_hyp_va(Pa pa) {
+    return {pa.value + direct_map_base};
+}
+constexpr Pa direct_map_pa(HypVa va) {
+    return {va.value - direct_map_base};
+}
 
 } // namespace atl

@@ -80,7 +80,7 @@ class VirtualGic {
 
     /// Of a vCPU that is not loaded: would its WFI end? Exact: enables, groups, mask, running priority,
     /// binary point.
-    bool has_pending(VcpuIndex vcpu);
+    bool has_pending(VcpuIndex index);
 
     /// Text for the monitor: what every interrupt that is not idle is doing.
     void dump(const TextSink& sink);

@@ -275,7 +275,8 @@ void payload() {
     own_interrupts();
     measure("timer_busy", [] { return timer_once(false); });
     measure("timer_wfi", [] { return timer_once(true); });
-    // Two vCPUs on one CPU: whoever spins keeps the other one off it for a time slice, so only this row makes sense.
+    // Two vCPUs on one CPU: whoever spins keeps the other one off it for a time slice, so only this row makes
+    // sense.
     const bool shared_cpu = has_option("bench.shared-cpu");
     if (!shared_cpu) {
         ping_rows("ipi_busy", false);

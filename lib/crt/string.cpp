@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Freestanding memory and string functions. Word-wise where both sides are aligned alike; EL2's MMU is on before the
-// first call, so that unaligned tails are ordinary accesses. [ISO C 7.24]
+// Freestanding memory and string functions. Word-wise where both sides are aligned alike; EL2's MMU is on
+// before the first call, so that unaligned tails are ordinary accesses. [ISO C 7.24]
 #include "lib/crt/string.hpp"
 
 #include <cstdint>
@@ -11,7 +11,8 @@ using Word = std::uint64_t __attribute__((may_alias));
 constexpr std::size_t word = sizeof(Word);
 
 bool aligned_alike(const void* a, const void* b) {
-    return ((__builtin_bit_cast(std::uintptr_t, a) ^ __builtin_bit_cast(std::uintptr_t, b)) & (word - 1)) == 0;
+    return ((__builtin_bit_cast(std::uintptr_t, a) ^ __builtin_bit_cast(std::uintptr_t, b)) & (word - 1)) ==
+           0;
 }
 
 std::size_t to_boundary(const void* p) {
@@ -168,7 +169,8 @@ unsigned long ATOLL_CRT(strtoul)(const char* s, char** end, int base) {
     if (*at == '+' || *at == '-') {
         negative = *at++ == '-';
     }
-    if ((base == 0 || base == 16) && at[0] == '0' && (at[1] == 'x' || at[1] == 'X') && digit_value(at[2]) < 16) {
+    if ((base == 0 || base == 16) && at[0] == '0' && (at[1] == 'x' || at[1] == 'X') &&
+        digit_value(at[2]) < 16) {
         at += 2;
         base = 16;
     } else if (base == 0) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The C library functions that the compiler and libfdt call [ISO C 7.24]. On the host they carry another name, so that
-// the tests exercise them beside the C library's own.
+// The C library functions that the compiler and libfdt call [ISO C 7.24]. On the host they carry another
+// name, so that the tests exercise them beside the C library's own.
 #pragma once
 #include <cstddef>
 

@@ -22,7 +22,7 @@ constexpr unsigned max_cpus = 8;
 // NOLINTBEGIN(cppcoreguidelines-macro-usage): a system register's name is part of the instruction.
 #define BARE_READ(name)                                                                                      \
     ({                                                                                                       \
-        ::atl::u64 bare_value_;                                                                            \
+        ::atl::u64 bare_value_;                                                                              \
         asm volatile("mrs %0, " name : "=r"(bare_value_)::"memory");                                         \
         bare_value_;                                                                                         \
     })
