@@ -86,7 +86,8 @@ el2::IdRegisters read_id_registers() {
     ATOLL_ID(crm, 0) ATOLL_ID(crm, 1) ATOLL_ID(crm, 2) ATOLL_ID(crm, 3)                                      \
     ATOLL_ID(crm, 4) ATOLL_ID(crm, 5) ATOLL_ID(crm, 6) ATOLL_ID(crm, 7)
     // The whole block is readable, unallocated ones as zero [DDI0487 D18.3.1, table of ID registers].
-    ATOLL_ID_ROW(1) ATOLL_ID_ROW(2) ATOLL_ID_ROW(3) ATOLL_ID_ROW(4) ATOLL_ID_ROW(5) ATOLL_ID_ROW(6) ATOLL_ID_ROW(7)
+    ATOLL_ID_ROW(1) ATOLL_ID_ROW(2) ATOLL_ID_ROW(3) ATOLL_ID_ROW(4) ATOLL_ID_ROW(5) ATOLL_ID_ROW(6)
+    ATOLL_ID_ROW(7);
 #undef ATOLL_ID_ROW
 #undef ATOLL_ID
     // clang-format on
