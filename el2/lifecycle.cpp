@@ -474,6 +474,9 @@ void reset_vcpu_registers(Vcpu& vcpu, u64 pc, u64 context) {
     vcpu.debug = {};
     vcpu.debug_live = false;
     vcpu.os_lock = true;
+    // A CPU comes out of reset with its timers disabled: nothing that it left behind at CPU_OFF may fire.
+    vcpu.ptimer.reset();
+    vcpu.ptimer_deadline = vtimer::never;
 }
 
 const char* to_string(VmState state) {
