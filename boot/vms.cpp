@@ -7,6 +7,7 @@
 #include "boot/guest_dt.hpp"
 #include "el2/dispatch.hpp"
 #include "el2/ffa_ports.hpp"
+#include "el2/housekeeping.hpp"
 #include "el2/hw.hpp"
 #include "el2/lifecycle.hpp"
 #include "el2/switch_hw.hpp"
@@ -113,14 +114,13 @@ Status wire_devices(el2::World& world, el2::Vm& vm, unsigned priority_bits) {
     ATOLL_TRY(vm.gic.init(gic));
     ATOLL_TRY(vm.bus.add(el2::guest_map::uart.base, el2::guest_map::uart.size, &vm.uart));
     ATOLL_TRY(vm.bus.add(el2::guest_map::rtc.base, el2::guest_map::rtc.size, &vm.rtc));
-    world.console.add_guest(vm);
     const IrqLine rtc_line{&vm,
                            [](void* context, u32 intid, bool high) {
                                el2::Vm& target = *static_cast<el2::Vm*>(context);
                                el2::kick_vcpus(target, target.gic.set_line(Intid{intid}, high));
                            },
                            el2::guest_map::first_spi + el2::guest_map::rtc_spi};
-    vm.rtc.attach(rtc_line, {&world, &wall_clock});
+    vm.rtc.attach(rtc_line, {&world, &wall_clock, &el2::rtc_changed});
     return {};
 }
 
@@ -143,6 +143,18 @@ Status build_vm(Host& host, const el2::VmConfig& config, std::array<unsigned, ma
     world.vms[config.id.value] = vm;
     world.vm_slots = config.id.value > world.vm_slots ? config.id.value : world.vm_slots;
     return {};
+}
+
+/// Joins the guests' UARTs to the console; the first one has the keyboard, so the one with `focus` goes
+/// first.
+void join_consoles(el2::World& world) {
+    for (const bool focused : {true, false}) {
+        for (const el2::VmConfig& config : world.configs) {
+            if (config.focus == focused && world.vm(config.id) != nullptr) {
+                world.console.add_guest(*world.vm(config.id));
+            }
+        }
+    }
 }
 
 } // namespace
@@ -170,6 +182,7 @@ void start_vms(Host& host) {
             log::error("{}: cannot be built: {}", config.name.view(), status.error());
         }
     }
+    join_consoles(world);
     for (const u8 index : manifest.start_order) {
         const el2::VmConfig& config = manifest.vms[index];
         el2::Vm* const vm = world.vm(config.id);

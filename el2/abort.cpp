@@ -20,6 +20,8 @@ using arch::DataAbort::WnR;
 
 enum class Outcome : u8 { done, retry, nobody };
 
+constexpr u64 vector_table_bytes = 0x800;
+
 constexpr u64 size_mask(unsigned size) {
     return size == 8 ? ~u64{0} : (u64{1} << (8 * size)) - 1;
 }
@@ -58,6 +60,11 @@ Outcome access_device(Vcpu& vcpu, Ipa ipa, unsigned size, bool write, u64& value
 
 Action refuse(Vcpu& vcpu, u64 esr, u64 far, Ipa ipa, std::string_view why) {
     const bool fetch = arch::exception_class(esr) == arch::ExceptionClass::instruction_abort_lower;
+    if (fetch && vcpu.pc - hw::guest_vbar() < vector_table_bytes &&
+        (hw::guest_pstate() & arch::Spsr::mode_mask) == arch::Spsr::EL1h) {
+        // Its own vectors cannot be fetched: every further exception would only fault again.
+        return crash_vm(vcpu, "its exception vectors are not in memory", esr, ipa);
+    }
     if (may_report(*vcpu.vm)) {
         log::warn("{} vcpu {}: {} at pc {:x}, va {:x}, ipa {:x}: {} ({}): external abort injected",
                   vcpu.vm->name(), vcpu.index, fetch ? "fetch" : (WnR::test(esr) ? "write" : "read"), vcpu.pc,

@@ -90,6 +90,10 @@ u64 guest_pstate() {
     return ATOLL_MRS(spsr_el2);
 }
 
+u64 guest_vbar() {
+    return ATOLL_MRS(vbar_el1);
+}
+
 u64 guest_sp() {
     return (guest_pstate() & Spsr::mode_mask) == Spsr::EL1h ? ATOLL_MRS(sp_el1) : ATOLL_MRS(sp_el0);
 }

@@ -35,6 +35,8 @@ struct FaultAddress {
 FaultAddress fault_address(u64 esr);
 /// HCR_EL2 for the loaded guest.
 void set_hcr(u64 value);
+/// VBAR_EL1 of the loaded guest.
+u64 guest_vbar();
 /// SPSR_EL2 of the exit being handled.
 u64 guest_pstate();
 /// The loaded guest's stack pointer as its instruction at the exit sees it (SP_EL0 or SP_EL1, by PSTATE).

@@ -3,6 +3,7 @@
 #include "el2/run.hpp"
 
 #include "el2/dispatch.hpp"
+#include "el2/housekeeping.hpp"
 #include "el2/hw.hpp"
 #include "el2/lifecycle.hpp"
 #include "el2/world.hpp"
@@ -28,7 +29,7 @@ void arm_timer(PerCpu& cpu, const Vcpu* loaded) {
         deadline = earlier(deadline, loaded->ptimer_deadline);
     }
     if (cpu.index.value == 0) {
-        deadline = earlier(deadline, cpu.world->console.deadline());
+        deadline = earlier(deadline, housekeeping_deadline(*cpu.world));
     }
     if (deadline != cpu.armed) {
         cpu.armed = deadline;
@@ -73,8 +74,8 @@ void on_timer(PerCpu& cpu, Vcpu* loaded) {
         }
         cpu.next_deadline = earlier(cpu.next_deadline, v->deadline);
     }
-    if (cpu.index.value == 0 && cpu.world->console.deadline() <= now) {
-        cpu.world->console.service(*cpu.world);
+    if (cpu.index.value == 0) {
+        housekeep(*cpu.world, now);
     }
     if (cpu.slice_end <= now) {
         cpu.slice_end = vtimer::never;

@@ -3,6 +3,7 @@
 // (el2/vcpu.hpp, action::) happens here. [DDI0487 D1.3]
 #include "el2/cpu_hw.hpp"
 #include "el2/dispatch.hpp"
+#include "el2/housekeeping.hpp"
 #include "el2/hw.hpp"
 #include "el2/inject.hpp"
 #include "el2/lifecycle.hpp"
@@ -93,8 +94,8 @@ Vcpu& next_vcpu(PerCpu& cpu) {
         if (SchedNode* const node = cpu.queue.pick(); node != nullptr) {
             return *static_cast<Vcpu*>(node);
         }
-        if (cpu.index.value == 0 && cpu.world->console.deadline() <= hw::counter()) {
-            cpu.world->console.service(*cpu.world);
+        if (cpu.index.value == 0) {
+            housekeep(*cpu.world, hw::counter());
         }
         cpu.slice_end = ~u64{0};
         arm_timer(cpu, nullptr);
@@ -143,8 +144,8 @@ Vcpu& schedule(PerCpu& cpu, Vcpu* loaded) {
         }
         if (cpu.work_pending != 0) {
             cpu.work_pending = 0;
-            if (cpu.index.value == 0 && cpu.world->console.deadline() <= hw::counter()) {
-                cpu.world->console.service(*cpu.world);
+            if (cpu.index.value == 0) {
+                housekeep(*cpu.world, hw::counter());
             }
             retarget(cpu, at);
             continue;

@@ -2,6 +2,7 @@
 // Everything there is: built once by boot, passed to every handler through its Vm. A test builds its own.
 #pragma once
 #include <array>
+#include <atomic>
 #include <span>
 
 #include "el2/console.hpp"
@@ -66,7 +67,8 @@ struct World {
     u64 slice_ticks = 0;
     u64 boot_counter = 0;
     u64 wall_clock_base = 0; // seconds since 1970 at counter 0, from the host's RTC; 0 without one
-    u64 entropy = 0;         // state of a small generator for guests' seeds, under lifecycle_lock
+    std::atomic<u64> rtc_deadline{~u64{0}}; // counter value of the earliest RTC alarm [el2/housekeeping.hpp]
+    u64 entropy = 0; // state of a small generator for guests' seeds, under lifecycle_lock
     bool power_off_when_done = true;
     Hooks hooks{};
 

@@ -95,10 +95,15 @@ void Pl031::write(VcpuIndex, u64 offset, unsigned, u64 value) {
     if ((offset & 3) != 0) {
         return; // inside a register: no such access exists on the APB
     }
-    const LockGuard guard(lock_);
-    check_match(now());
-    write_register(static_cast<u32>(offset), static_cast<u32>(value));
-    drive_line();
+    {
+        const LockGuard guard(lock_);
+        check_match(now());
+        write_register(static_cast<u32>(offset), static_cast<u32>(value));
+        drive_line();
+    }
+    if (clock_.alarm_changed != nullptr) {
+        clock_.alarm_changed(clock_.context);
+    }
 }
 
 void Pl031::write_register(u32 offset, u32 value) {

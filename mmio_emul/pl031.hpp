@@ -21,6 +21,8 @@ class Pl031 final : public Device {
     struct Clock {
         void* context = nullptr;
         u64 (*now)(void* context) = nullptr;
+        /// next_deadline() may have changed. Called after a write, without the device's lock. May be null.
+        void (*alarm_changed)(void* context) = nullptr;
     };
 
     constexpr Pl031() = default;
