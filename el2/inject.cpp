@@ -11,6 +11,8 @@ namespace {
 
 namespace Spsr = arch::Spsr;
 constexpr u64 sctlr_span = u64{1} << 23;
+constexpr u64 sctlr_dssbs = u64{1} << 44; // RES0 without FEAT_SSBS
+constexpr u64 spsr_ssbs = u64{1} << 12;
 constexpr u64 spsr_btype = u64{3} << 10; // AArch64: BTYPE
 constexpr u64 it_high = Field<15, 10>::mask;
 constexpr u64 it_low = Field<26, 25>::mask;
@@ -35,10 +37,10 @@ ExceptionEntry exception_entry(u64 pstate, u64 vbar_el1, u64 sctlr_el1, bool has
         vector += 0x200;
     }
     u64 entry = Spsr::EL1h | Spsr::D | Spsr::A | Spsr::I | Spsr::F;
+    // SPSR_EL2 has these in the same bits after an exception from AArch32 [DDI0487 C5.2.20].
     entry |= pstate & (Spsr::NZCV | Spsr::DIT | Spsr::PAN);
-    if ((mode & Spsr::M4_AArch32) != 0) {
-        // SPSR of AArch32 keeps DIT elsewhere (bit 21): nothing to carry but the flags and PAN (bit 22).
-        entry &= ~Spsr::DIT;
+    if ((sctlr_el1 & sctlr_dssbs) != 0) {
+        entry |= spsr_ssbs;
     }
     if (has_pan && (sctlr_el1 & sctlr_span) == 0) {
         entry |= Spsr::PAN;
@@ -49,7 +51,7 @@ ExceptionEntry exception_entry(u64 pstate, u64 vbar_el1, u64 sctlr_el1, bool has
 ExceptionEntry step_over(u64 pc, u64 pstate, u64 esr) {
     const u64 length = arch::Esr::IL::test(esr) ? 4 : 2;
     if ((pstate & Spsr::M4_AArch32) != 0) {
-        return {pc + length, advance_it(pstate)};
+        return {pc + length, advance_it(pstate & ~Spsr::SS)};
     }
     return {pc + length, pstate & ~(spsr_btype | Spsr::SS)};
 }
@@ -73,8 +75,8 @@ Action inject_external_abort(Vcpu& vcpu, u64 esr, u64 far, u64 pstate) {
     if (arch::DataAbort::S1PTW::test(esr)) {
         fsc = 0b010100 | (arch::DataAbort::DFSC::get(esr) & 3); // on the walk, level n
     }
-    u64 syndrome =
-        arch::Esr::EC::of(static_cast<u64>(from_el0 ? lower : same)) | (esr & arch::Esr::IL::mask) | fsc;
+    // ISV is 0, so that IL is 1 whatever the instruction's length was.
+    u64 syndrome = arch::Esr::EC::of(static_cast<u64>(from_el0 ? lower : same)) | arch::Esr::IL::mask | fsc;
     if (!instruction) {
         syndrome |= esr & (arch::DataAbort::WnR::mask | arch::DataAbort::CM::mask);
     }

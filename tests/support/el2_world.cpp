@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "el2/housekeeping.hpp"
 #include "el2/idregs.hpp"
 #include "stage2/tlb_hw.hpp"
 #include "tests/support/stage2_memory.hpp"
@@ -205,6 +206,9 @@ Vcpu* Machine::next(PerCpu& c, unsigned& job_steps) {
         if (SchedNode* const node = c.queue.pick(); node != nullptr) {
             return static_cast<Vcpu*>(node);
         }
+        if (c.index.value == 0) {
+            housekeep(world, hw().counter);
+        }
         c.slice_end = ~u64{0};
         arm_timer(c, nullptr);
         c.work_pending = 0;
@@ -239,6 +243,9 @@ Vcpu* Machine::enter(unsigned cpu_index, unsigned max_job_steps) {
             el2::settle(c, *at);
         } else if (c.work_pending != 0) {
             c.work_pending = 0;
+            if (c.index.value == 0) {
+                housekeep(world, hw().counter);
+            }
             retarget(c, at);
         } else if (at->gic->needs_flush()) {
             kick_vcpus(*at->vm, vgic::flush(at->vm->gic, at->index, hw().here().lrs));

@@ -100,7 +100,7 @@ u64 guest_pstate() {
     return fake_el2().here().pstate;
 }
 u64 guest_vbar() {
-    return 0xffff'8000'0000'0000; // no fetch abort of a test lies there
+    return fake_el2().world->pcpus[fake_el2().current.value]->current->sys.vbar;
 }
 
 u64 guest_sp() {
