@@ -16,10 +16,12 @@ OBJECTS := $(addprefix $(B)/el2obj/,$(addsuffix .o,$(SOURCES)))
 
 CXX     := $(CROSS)g++
 WARN    := -Wall -Wextra -Wshadow -Werror
+# el2/vectors.S leaves x10-x15 and x18 of a guest in the CPU: C++ must not touch them.
+GUEST_REGISTERS := $(addprefix -ffixed-x,10 11 12 13 14 15 18)
 CXXFLAGS := -std=c++20 -O2 -g -ffreestanding -fno-exceptions -fno-rtti -fno-pic -fno-pie -mgeneral-regs-only \
             -mno-outline-atomics -fno-threadsafe-statics -fno-asynchronous-unwind-tables -fno-omit-frame-pointer \
-            -mno-omit-leaf-frame-pointer -fstack-protector-strong -mstack-protector-guard=global \
-            -ffunction-sections -fdata-sections -fno-common $(WARN) -I. -I$(DEPS)/libfdt/include -MMD -MP
+            -momit-leaf-frame-pointer -fstack-protector-strong -mstack-protector-guard=global \
+            $(GUEST_REGISTERS) -ffunction-sections -fdata-sections -fno-common $(WARN) -I. -I$(DEPS)/libfdt/include -MMD -MP
 ifneq ($(DEBUG),0)
 CXXFLAGS += -DATOLL_DEBUG=1
 endif

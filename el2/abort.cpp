@@ -26,10 +26,9 @@ constexpr u64 size_mask(unsigned size) {
     return size == 8 ? ~u64{0} : (u64{1} << (8 * size)) - 1;
 }
 
-/// One access to an emulated device; `value` in and out.
-Outcome access_device(Vcpu& vcpu, Ipa ipa, unsigned size, bool write, u64& value) {
+/// One access to the interrupt controller, which may ask for a repeat; `value` in and out.
+Outcome access_gic(Vcpu& vcpu, Ipa ipa, unsigned size, bool write, u64& value) {
     Vm& vm = *vcpu.vm;
-    // The interrupt controller first: it is the hot one, and it may ask for a repeat.
     const u64 gicd_offset = ipa.value - guest_map::gicd.base.value;
     const u64 gicr_offset = ipa.value - guest_map::gicr_base.value;
     vgic::Access access;
@@ -40,22 +39,27 @@ Outcome access_device(Vcpu& vcpu, Ipa ipa, unsigned size, bool write, u64& value
         access = write ? vm.gic.gicr_write(vcpu.index, gicr_offset, size, value)
                        : vm.gic.gicr_read(vcpu.index, gicr_offset, size);
     } else {
-        const auto target = vm.bus.find(ipa, size);
-        if (target.device == nullptr) {
-            return Outcome::nobody;
-        }
-        if (write) {
-            target.device->write(vcpu.index, target.offset, size, value);
-        } else {
-            value = target.device->read(vcpu.index, target.offset, size);
-        }
-        return Outcome::done;
+        return Outcome::nobody;
     }
     if (access.kick != 0) {
         kick_vcpus(vm, access.kick);
     }
     value = write ? value : access.value;
     return access.retry ? Outcome::retry : Outcome::done;
+}
+
+/// One access to an emulated device; `value` in and out.
+inline Outcome access_device(Vcpu& vcpu, Ipa ipa, unsigned size, bool write, u64& value) {
+    const auto target = vcpu.vm->bus.find(ipa, size);
+    if (target.device == nullptr) {
+        return access_gic(vcpu, ipa, size, write, value);
+    }
+    if (write) {
+        target.device->write(vcpu.index, target.offset, size, value);
+    } else {
+        value = target.device->read(vcpu.index, target.offset, size);
+    }
+    return Outcome::done;
 }
 
 Action refuse(Vcpu& vcpu, u64 esr, u64 far, Ipa ipa, std::string_view why) {
@@ -95,7 +99,6 @@ Action emulate_instruction(Vcpu& vcpu, u64 esr, const hw::FaultAddress& fault) {
     const u64 base = ls.base == 31 ? hw::guest_sp() : vcpu.reg(ls.base);
     const u64 index = ls.has_index ? vcpu.reg(ls.index) : 0;
     // FAR names the part that faulted; the first access may lie below it, in the same page or not at all.
-    Action result = action::advance | action::reload;
     u64 values[2] = {};
     for (unsigned i = 0; i < ls.count; ++i) {
         const RegisterAccess& access = ls.access[i];
@@ -127,7 +130,7 @@ Action emulate_instruction(Vcpu& vcpu, u64 esr, const hw::FaultAddress& fault) {
             vcpu.set_reg(ls.base, updated);
         }
     }
-    return result;
+    return action::advance;
 }
 
 /// An abort where the guest has, or had, memory.
@@ -172,28 +175,33 @@ Action on_memory_fault(Vcpu& vcpu, u64 esr, const hw::FaultAddress& fault) {
 
 } // namespace
 
+Action emulate_access(Vcpu& vcpu, u64 esr, Ipa ipa) {
+    const auto size = 1u << arch::DataAbort::SAS::get(esr);
+    const auto rt = static_cast<unsigned>(arch::DataAbort::SRT::get(esr));
+    const bool write = WnR::test(esr);
+    u64 value = write ? vcpu.reg(rt) & size_mask(size) : 0;
+    switch (access_device(vcpu, ipa, size, write, value)) {
+    case Outcome::done:
+        break;
+    case Outcome::retry:
+        return action::resume;
+    case Outcome::nobody:
+        return action::full_frame;
+    }
+    if (!write) {
+        vcpu.set_reg(
+            rt, loaded_value(value, size, arch::DataAbort::SSE::test(esr), arch::DataAbort::SF::test(esr)));
+    }
+    return action::advance;
+}
+
 Action on_data_abort(Vcpu& vcpu, u64 esr) {
     const hw::FaultAddress fault = hw::fault_address(esr);
     const u64 fsc = DFSC::get(esr);
     if (arch::fsc_type(fsc) == arch::fsc_translation && arch::DataAbort::ISV::test(esr) &&
-        !arch::DataAbort::S1PTW::test(esr)) [[likely]] {
-        const auto size = 1u << arch::DataAbort::SAS::get(esr);
-        const auto rt = static_cast<unsigned>(arch::DataAbort::SRT::get(esr));
-        const bool write = WnR::test(esr);
-        u64 value = write ? vcpu.reg(rt) & size_mask(size) : 0;
-        switch (access_device(vcpu, fault.ipa, size, write, value)) {
-        case Outcome::done:
-            if (write) {
-                return action::advance;
-            }
-            return action::advance |
-                   vcpu.set_reg(rt, loaded_value(value, size, arch::DataAbort::SSE::test(esr),
-                                                 arch::DataAbort::SF::test(esr)));
-        case Outcome::retry:
-            return action::resume;
-        case Outcome::nobody:
-            return on_memory_fault(vcpu, esr, fault);
-        }
+        !arch::DataAbort::S1PTW::test(esr)) {
+        const Action action = emulate_access(vcpu, esr, fault.ipa);
+        return action != action::full_frame ? action : on_memory_fault(vcpu, esr, fault);
     }
     if (!fault.ipa_known) {
         return action::resume;

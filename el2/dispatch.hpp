@@ -16,6 +16,9 @@ Action on_smc(Vcpu& vcpu, u64 esr);
 Action on_wfx(Vcpu& vcpu, u64 esr);
 Action on_sysreg(Vcpu& vcpu, u64 esr);
 Action on_data_abort(Vcpu& vcpu, u64 esr);
+/// A load or store of one register (ISV = 1, translation fault, not on a stage-1 walk) at a device.
+/// full_frame, and nothing done, when there is no device: on_data_abort then says what is wrong.
+Action emulate_access(Vcpu& vcpu, u64 esr, Ipa ipa);
 Action on_instruction_abort(Vcpu& vcpu, u64 esr);
 
 /// SMC Calling Convention: the function in x0..x7 of the vCPU [DEN0028]. `hvc`: by which instruction.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What each physical CPU owns. Touched by its own CPU only, except where a member says otherwise.
 #pragma once
+#include <atomic>
+
 #include "el2/sched.hpp"
 #include "lib/types.hpp"
 
@@ -17,20 +19,22 @@ constexpr u32 retarget = 1u << 2; // traps for WFI/WFE and the slice timer follo
 } // namespace work
 
 /// One line of a pCPU's history, for panics and reports.
-struct ExitRecord {
-    u64 esr; // ~INTID for an interrupt
+struct alignas(32) ExitRecord { // a power of two: found with a shift
+    u64 esr;                    // ~INTID for an interrupt
     u64 pc;
     const Vcpu* vcpu;
 };
 
 struct alignas(64) PerCpu {
-    Vcpu* current = nullptr;     // the loaded vCPU; its registers may be live in the hardware
-    u64 emergency_stack_top = 0; // el2/vectors.S reads it at offset 8
+    // el2/vectors.S reads the first four words on every exit.
+    Vcpu* current = nullptr;                    // the loaded vCPU; its registers may be live in the hardware
+    u64 emergency_stack_top = 0;                // for a fault of EL2 itself
+    const std::atomic<u64>* gic_work = nullptr; // current->gic->work
+    u64 work_pending = 0;                       // work:: bits
     u64 stack_top = 0;
     World* world = nullptr;
     PcpuIndex index{};
     Mpidr mpidr{};
-    u32 work_pending = 0;    // work:: bits
     u64 slice_end = ~u64{0}; // counter ticks; only while another vCPU waits
     u64 next_deadline =
         ~u64{0};         // earliest deadline among this pCPU's unloaded vCPUs; may be too early, never late
@@ -49,6 +53,8 @@ struct alignas(64) PerCpu {
     u32 history_next = 0;
     ExitRecord history[history_size] = {};
 };
-static_assert(__builtin_offsetof(PerCpu, emergency_stack_top) == 8);
+static_assert(__builtin_offsetof(PerCpu, current) == 0 &&
+              __builtin_offsetof(PerCpu, emergency_stack_top) == 8 &&
+              __builtin_offsetof(PerCpu, gic_work) == 16 && __builtin_offsetof(PerCpu, work_pending) == 24);
 
 } // namespace atl::el2

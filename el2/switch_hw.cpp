@@ -193,6 +193,7 @@ void load_vcpu(Vcpu& vcpu) {
     vcpu.stack_top = cpu.stack_top;
     vcpu.deadline = ~u64{0};
     cpu.current = &vcpu;
+    cpu.gic_work = &vcpu.gic->work;
     ++cpu.switches;
     vcpu.loaded_at = hw::counter();
 }

@@ -14,8 +14,14 @@ namespace {
 using arch::sysreg_id;
 using arch::SysregTrap::Rt;
 
-constexpr u32 id_space = sysreg_id(3, 0, 0, 0, 0);
-constexpr u32 id_space_end = sysreg_id(3, 0, 0, 8, 0);
+// Syndromes as they are, without Rt: comparing them costs less than taking the encoding apart.
+namespace Trap = arch::SysregTrap;
+constexpr u64 trap_encoding =
+    Trap::Op0::mask | Trap::Op1::mask | Trap::CRn::mask | Trap::CRm::mask | Trap::Op2::mask;
+constexpr u64 sgi1r_write = Trap::Op0::of(3) | Trap::CRn::of(12) | Trap::CRm::of(11) | Trap::Op2::of(5);
+constexpr u64 id_space_mask = (trap_encoding & ~(Trap::CRm::of(7) | Trap::Op2::mask)) | Trap::Read::mask;
+constexpr u64 id_space_read = Trap::Op0::of(3) | Trap::Read::mask; // Op1 = CRn = 0, CRm = 0..7
+
 constexpr u32 icc_dir = sysreg_id(3, 0, 12, 11, 1);
 constexpr u32 icc_sgi1r = sysreg_id(3, 0, 12, 11, 5);
 constexpr u32 icc_asgi1r = sysreg_id(3, 0, 12, 11, 6);
@@ -48,7 +54,8 @@ constexpr u32 dbgauthstatus = sysreg_id(2, 0, 7, 14, 6);
 constexpr u64 oslsr_implemented = 1u << 3; // OSLM = 0b10: OS Lock implemented
 
 Action finish_read(Vcpu& vcpu, u64 esr, u64 value) {
-    return action::advance | vcpu.set_reg(static_cast<unsigned>(Rt::get(esr)), value);
+    vcpu.set_reg(static_cast<unsigned>(Rt::get(esr)), value);
+    return action::advance;
 }
 
 Action send_sgi(Vcpu& vcpu, vgic::SgiRegister reg, u64 value) {
@@ -127,14 +134,9 @@ Action debug_register(Vcpu& vcpu, u32 id, u64 esr, bool read) {
     return inject_undefined(vcpu); // trace (op1 = 1) and unallocated encodings
 }
 
-} // namespace
-
-Action on_sysreg(Vcpu& vcpu, u64 esr) {
+Action other_sysreg(Vcpu& vcpu, u64 esr) {
     const u32 id = arch::sysreg_id_of(esr);
-    const bool read = arch::SysregTrap::Read::test(esr);
-    if (id >= id_space && id < id_space_end) {
-        return read ? finish_read(vcpu, esr, vcpu.vm->id_registers[id - id_space]) : inject_undefined(vcpu);
-    }
+    const bool read = Trap::Read::test(esr);
     const u64 value = vcpu.reg(static_cast<unsigned>(Rt::get(esr)));
     switch (id) {
     case icc_sgi1r:
@@ -169,6 +171,18 @@ Action on_sysreg(Vcpu& vcpu, u64 esr) {
         return debug_register(vcpu, id, esr, read);
     }
     return inject_undefined(vcpu); // PMU, SPE, AMU, LORegions, RAS, implementation defined: not in this CPU
+}
+
+} // namespace
+
+Action on_sysreg(Vcpu& vcpu, u64 esr) {
+    if ((esr & (trap_encoding | Trap::Read::mask)) == sgi1r_write) {
+        return send_sgi(vcpu, vgic::SgiRegister::sgi1r, vcpu.reg(static_cast<unsigned>(Rt::get(esr))));
+    }
+    if ((esr & id_space_mask) == id_space_read) {
+        return finish_read(vcpu, esr, vcpu.vm->id_registers[Trap::CRm::get(esr) << 3 | Trap::Op2::get(esr)]);
+    }
+    return other_sysreg(vcpu, esr);
 }
 
 } // namespace atl::el2

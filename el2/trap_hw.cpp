@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the vectors to the handlers and back into a guest. Reads the syndrome once; what a handler wants done
-// (el2/vcpu.hpp, action::) happens here. [DDI0487 D1.3]
+// (el2/vcpu.hpp, action::) happens here, unless it is so common that el2/vectors.S does it. [DDI0487 D1.3]
+// An exit comes with x0-x9 in the frame. That is enough for calls, interrupts and most trapped accesses;
+// whatever wants more (full_frame), or another vCPU (leave), goes on in el2_finish_full.
 #include "el2/cpu_hw.hpp"
 #include "el2/dispatch.hpp"
 #include "el2/housekeeping.hpp"
@@ -22,7 +24,7 @@ namespace {
 using vgic::GicV3;
 
 constexpr u32 first_special_intid = 1020;
-constexpr u64 reload_flag = 1; // el2/vectors.S: bit 0 of the returned frame address
+constexpr unsigned last_saved_register = 9; // el2/vectors.S save_volatile
 constexpr u64 serror_offset = 0x180;
 
 void record(Vcpu& vcpu, u64 esr, u64 pc) {
@@ -33,8 +35,8 @@ void record(Vcpu& vcpu, u64 esr, u64 pc) {
     slot.vcpu = &vcpu;
 }
 
-u64 frame_of(Vcpu& vcpu) {
-    return reinterpret_cast<u64>(static_cast<GuestFrame*>(&vcpu));
+GuestFrame* frame_of(Vcpu& vcpu) {
+    return &vcpu;
 }
 
 /// Vcpu::exception becomes the guest's: EL1 exception registers, vector, PSTATE. [DDI0487 D1.3.5]
@@ -53,6 +55,18 @@ void take_exception(Vcpu& vcpu) {
     ATOLL_MSR(spsr_el2, entry.pstate);
 }
 
+/// Somebody has sent this pCPU an SGI: interrupts for the loaded vCPU are in its work word, the rest is found
+/// here.
+void on_kick(PerCpu& cpu) {
+    if (__atomic_load_n(&cpu.reap_pending, __ATOMIC_RELAXED) != 0) {
+        cpu.work_pending |= work::resched;
+    }
+    const bool duties = cpu.index.value == 0 && housekeeping_deadline(*cpu.world) != vtimer::never;
+    if (cpu.queue.contended() || has_job(cpu) || duties) {
+        cpu.work_pending |= work::retarget;
+    }
+}
+
 /// An interrupt that EL2 takes for itself. `loaded`: nullptr while the pCPU is idle. Priority is dropped and
 /// the interrupt deactivated here; the guest's own timer is the exception.
 void handle_interrupt(PerCpu& cpu, Vcpu* loaded, Intid intid) {
@@ -62,7 +76,7 @@ void handle_interrupt(PerCpu& cpu, Vcpu* loaded, Intid intid) {
     }
     GicV3::drop_priority(intid);
     if (intid.value == kick_sgi) {
-        cpu.work_pending |= work::retarget;
+        on_kick(cpu);
     } else if (intid.value == world.intids.virtual_timer && loaded != nullptr) {
         vgic::inject_timer(loaded->vm->gic, loaded->index, world.gic->lr_file(cpu.index));
         return; // the guest deactivates it
@@ -79,10 +93,9 @@ void handle_interrupt(PerCpu& cpu, Vcpu* loaded, Intid intid) {
     GicV3::deactivate(intid);
 }
 
-void flush_interrupts(Vcpu& vcpu) {
-    World& world = *vcpu.vm->world;
-    while (vcpu.gic->needs_flush()) {
-        kick_vcpus(*vcpu.vm, vgic::flush(vcpu.vm->gic, vcpu.index, world.gic->lr_file(vcpu.cpu->index)));
+void boot_cpu_duties(PerCpu& cpu) {
+    if (cpu.index.value == 0) {
+        housekeep(*cpu.world, hw::counter());
     }
 }
 
@@ -94,9 +107,7 @@ Vcpu& next_vcpu(PerCpu& cpu) {
         if (SchedNode* const node = cpu.queue.pick(); node != nullptr) {
             return *static_cast<Vcpu*>(node);
         }
-        if (cpu.index.value == 0) {
-            housekeep(*cpu.world, hw::counter());
-        }
+        boot_cpu_duties(cpu);
         cpu.slice_end = ~u64{0};
         arm_timer(cpu, nullptr);
         cpu.work_pending = 0;
@@ -125,68 +136,92 @@ Vcpu& schedule(PerCpu& cpu, Vcpu* loaded) {
     return next;
 }
 
-/// Everything that is not the common case. Returns the frame to resume.
-[[gnu::noinline]] u64 finish_slow(Vcpu& vcpu, Action action) {
-    PerCpu& cpu = *vcpu.cpu;
-    Vcpu* at = &vcpu;
-    if ((action & action::inject) != 0) {
-        take_exception(vcpu);
-    }
-    if ((action & action::leave) != 0) {
-        at = &schedule(cpu, at);
-    }
+/// Before a guest is entered: everything that was noted for it or for this pCPU. Returns leave when somebody
+/// else is to run instead.
+Action do_work(PerCpu& cpu, Vcpu& vcpu) {
     for (;;) {
-        if (__atomic_load_n(&cpu.reap_pending, __ATOMIC_RELAXED) != 0 ||
-            (cpu.work_pending & work::resched) != 0) {
-            cpu.work_pending &= ~work::resched;
-            at = &schedule(cpu, at);
-            continue;
-        }
-        if (cpu.work_pending != 0) {
+        if (cpu.work_pending != 0) [[unlikely]] {
+            const u64 work = cpu.work_pending;
             cpu.work_pending = 0;
-            if (cpu.index.value == 0) {
-                housekeep(*cpu.world, hw::counter());
+            if (__atomic_load_n(&cpu.reap_pending, __ATOMIC_RELAXED) != 0 || (work & work::resched) != 0) {
+                return action::leave;
             }
-            retarget(cpu, at);
+            boot_cpu_duties(cpu);
+            retarget(cpu, &vcpu);
             continue;
         }
-        if (!at->gic->needs_flush()) {
-            break;
+        if (!vcpu.gic->needs_flush()) {
+            return action::resume;
         }
-        flush_interrupts(*at);
+        kick_vcpus(*vcpu.vm, vgic::flush(vcpu.vm->gic, vcpu.index, cpu.world->gic->lr_file(cpu.index)));
     }
-    return frame_of(*at) | reload_flag;
 }
 
-inline u64 finish(Vcpu& vcpu, Action action, u64 esr) {
+void advance_or_inject(Vcpu& vcpu, Action action) {
     if ((action & action::advance) != 0) {
-        const ExceptionEntry next = step_over(vcpu.pc, ATOLL_MRS(spsr_el2), esr);
+        const ExceptionEntry next = step_over(ATOLL_MRS(elr_el2), ATOLL_MRS(spsr_el2), ATOLL_MRS(esr_el2));
         ATOLL_MSR(elr_el2, next.pc);
         ATOLL_MSR(spsr_el2, next.pstate);
     }
-    const bool slow = (action & (action::inject | action::leave)) != 0 || vcpu.cpu->work_pending != 0 ||
-                      vcpu.gic->needs_flush();
-    if (slow) [[unlikely]] {
-        return finish_slow(vcpu, action);
+    if ((action & action::inject) != 0) {
+        take_exception(vcpu);
     }
-    return frame_of(vcpu) | ((action & action::reload) != 0 ? reload_flag : 0);
 }
+
+Action want_full_frame(Vcpu&, u64) {
+    return action::full_frame;
+}
+
+Action fast_sysreg(Vcpu& vcpu, u64 esr) {
+    return arch::SysregTrap::Rt::get(esr) <= last_saved_register ? on_sysreg(vcpu, esr) : action::full_frame;
+}
+
+/// A plain load or store of one register where stage 2 has nothing: a device, or on_data_abort finds out
+/// what.
+Action fast_data_abort(Vcpu& vcpu, u64 esr) {
+    using namespace arch::DataAbort;
+    constexpr u64 plain = ISV::mask | S1PTW::mask | DFSC::of(0b111100);
+    constexpr u64 device = ISV::mask | DFSC::of(arch::fsc_translation);
+    if ((esr & plain) != device || SRT::get(esr) > last_saved_register) {
+        return action::full_frame;
+    }
+    // HPFAR_EL2 is valid after a translation fault [DDI0487 D19.2.52].
+    const u64 page = arch::hpfar_to_ipa_page(ATOLL_MRS(hpfar_el2));
+    return emulate_access(vcpu, esr, Ipa{page | (ATOLL_MRS(far_el2) & (page_size - 1))});
+}
+
+/// Which handlers do with x0-x9.
+struct FastHandlers {
+    SyncHandler by_class[64];
+};
+constexpr FastHandlers fast_handlers = [] {
+    FastHandlers handlers{};
+    for (SyncHandler& handler : handlers.by_class) {
+        handler = want_full_frame;
+    }
+    handlers.by_class[static_cast<unsigned>(arch::ExceptionClass::hvc64)] = on_hvc;
+    handlers.by_class[static_cast<unsigned>(arch::ExceptionClass::smc64)] = on_smc;
+    handlers.by_class[static_cast<unsigned>(arch::ExceptionClass::sysreg)] = fast_sysreg;
+    handlers.by_class[static_cast<unsigned>(arch::ExceptionClass::data_abort_lower)] = fast_data_abort;
+    return handlers;
+}();
 
 } // namespace
 
 extern "C" {
 
-u64 el2_handle_sync(GuestFrame* frame) {
+Action el2_handle_sync(GuestFrame* frame) {
     Vcpu& vcpu = *static_cast<Vcpu*>(frame);
     const u64 esr = ATOLL_MRS(esr_el2);
+    const u64 pc = ATOLL_MRS(elr_el2);
     const auto ec = static_cast<unsigned>(esr >> 26) & 63;
-    vcpu.pc = ATOLL_MRS(elr_el2);
+    vcpu.pc = pc;
     ++vcpu.exits[ec];
-    record(vcpu, esr, vcpu.pc);
-    return finish(vcpu, sync_handlers[ec](vcpu, esr), esr);
+    record(vcpu, esr, pc);
+    return fast_handlers.by_class[ec](vcpu, esr);
 }
 
-u64 el2_handle_irq(GuestFrame* frame) {
+Action el2_handle_irq(GuestFrame* frame) {
     Vcpu& vcpu = *static_cast<Vcpu*>(frame);
     PerCpu& cpu = *vcpu.cpu;
     World& world = *cpu.world;
@@ -199,11 +234,11 @@ u64 el2_handle_irq(GuestFrame* frame) {
     } else {
         handle_interrupt(cpu, &vcpu, intid);
     }
-    return finish(vcpu, action::resume, 0);
+    return action::resume;
 }
 
 /// An SError: an asynchronous external abort. It is the guest's: it gets a virtual one. [DDI0487 D1.3.6]
-u64 el2_handle_serror(GuestFrame* frame) {
+Action el2_handle_serror(GuestFrame* frame) {
     Vcpu& vcpu = *static_cast<Vcpu*>(frame);
     const u64 esr = ATOLL_MRS(esr_el2);
     vcpu.pc = ATOLL_MRS(elr_el2);
@@ -213,14 +248,44 @@ u64 el2_handle_serror(GuestFrame* frame) {
     vcpu.exception = {arch::Esr::EC::of(static_cast<u64>(arch::ExceptionClass::serror)) |
                           arch::Esr::IL::mask | (esr & arch::Esr::ISS::mask),
                       0, false, serror_offset};
-    return finish(vcpu, action::inject, esr);
+    return action::inject;
+}
+
+/// What vectors.S has not done itself, with x0-x9 in the frame. Returns what is left: nothing, full_frame or
+/// leave.
+Action el2_finish(Action action) {
+    PerCpu& cpu = this_cpu();
+    Vcpu& vcpu = *cpu.current;
+    advance_or_inject(vcpu, action);
+    action &= action::full_frame | action::leave;
+    return action != 0 ? action : do_work(cpu, vcpu);
+}
+
+/// The rest, with all registers in the frame. Returns the frame to resume, perhaps another vCPU's.
+GuestFrame* el2_finish_full(GuestFrame* frame, Action action) {
+    Vcpu* at = static_cast<Vcpu*>(frame);
+    PerCpu& cpu = *at->cpu;
+    if ((action & action::full_frame) != 0) {
+        const u64 esr = ATOLL_MRS(esr_el2);
+        action = sync_handlers[static_cast<unsigned>(esr >> 26) & 63](*at, esr);
+        advance_or_inject(*at, action);
+    }
+    for (;;) {
+        if ((action & action::leave) != 0) {
+            at = &schedule(cpu, at);
+        }
+        action = do_work(cpu, *at);
+        if (action == action::resume) {
+            return frame_of(*at);
+        }
+    }
 }
 
 } // extern "C"
 
 } // namespace atl::el2
 
-extern "C" [[noreturn]] void enter_guest(atl::u64 frame);
+extern "C" [[noreturn]] void enter_guest(atl::el2::GuestFrame* frame);
 extern "C" [[noreturn]] void reset_stack_and_call(atl::u64 stack_top, void (*function)());
 
 namespace atl::el2 {
@@ -230,7 +295,11 @@ void run_pcpu() {
     reset_stack_and_call(
         cpu.stack_top, +[] {
             PerCpu& self = this_cpu();
-            enter_guest(frame_of(schedule(self, nullptr)));
+            Vcpu* first = &schedule(self, nullptr);
+            while (do_work(self, *first) != action::resume) {
+                first = &schedule(self, first);
+            }
+            enter_guest(frame_of(*first));
         });
 }
 

@@ -16,13 +16,13 @@ namespace atl::el2 {
 
 struct Vm;
 
-/// What a handler wants done after it; bits may be combined.
+/// What a handler wants done after it; bits may be combined. el2/vectors.S knows the first two values.
 namespace action {
-constexpr u32 resume = 0;         // run on at the same PC
-constexpr u32 advance = 1u << 30; // step over the trapped instruction
-constexpr u32 reload = 1u << 29;  // a callee-saved register (x19..x29) of the guest was written
-constexpr u32 inject = 1u << 28;  // Vcpu::exception is to be taken by the guest
-constexpr u32 leave = 1u << 27; // park or stop: somebody else runs next; the vCPU's scheduler state says what
+constexpr u32 resume = 0;        // run on at the same PC
+constexpr u32 advance = 1u << 0; // step over the trapped instruction
+constexpr u32 inject = 1u << 1;  // Vcpu::exception is to be taken by the guest
+constexpr u32 leave = 1u << 2; // park or stop: somebody else runs next; the vCPU's scheduler state says what
+constexpr u32 full_frame = 1u << 3; // nothing was done yet: the handler wants all of GuestFrame::x
 } // namespace action
 using Action = u32;
 
@@ -67,12 +67,11 @@ struct Vcpu : GuestFrame, SchedNode {
     DebugRegs debug{};
 
     u64 reg(unsigned n) const { return n == 31 ? 0 : x[n]; }
-    /// Writes Xn (XZR is discarded); returns the action bit that makes it reach the hardware.
-    Action set_reg(unsigned n, u64 value) {
+    /// Writes Xn; XZR is discarded.
+    void set_reg(unsigned n, u64 value) {
         if (n != 31) {
             x[n] = value;
         }
-        return n >= 19 && n <= 29 ? action::reload : action::resume;
     }
 };
 

@@ -1,38 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
-// EL2's vector table [DDI0487 D1.3.1.5] and the two short ways in and out of a guest.
+// EL2's vector table [DDI0487 D1.3.1.5] and the ways in and out of a guest.
 //
-// While a guest runs, SP_EL2 points at its GuestFrame: x0..x30 go there and the next load fetches this pCPU's stack.
-// A handler returns the frame to resume in x0, with bit 0 set when callee-saved registers (x19..x29) have to be
-// reloaded too: after a change of vCPU, or when emulation wrote one of them. Otherwise C++ has kept them.
+// While a guest runs, SP_EL2 points at its GuestFrame. An exit stores there what C++ may change and nothing else: x0-x9,
+// x16, x17, x30. C++ is compiled to leave x10-x15 and x18 alone (-ffixed-*, Makefile) and gives x19-x29 back on return,
+// so these stay in the CPU until somebody needs them: another vCPU, or a handler that asks for the full frame.
+// Handlers return an Action [el2/vcpu.hpp]; the two common ones are done here, the others in C++ [el2/trap_hw.cpp].
 // Speculation past ERET is stopped (dsb; isb), for CPUs without FEAT_SB.
 
-.macro  save_frame
+    .equ    PERCPU_CURRENT, 0        // el2/percpu.hpp asserts these
+    .equ    PERCPU_EMERGENCY, 8
+    .equ    PERCPU_WORK, 16          // pointer to the loaded vCPU's interrupt work; next to it work_pending
+    .equ    ACTION_ADVANCE, 1
+
+// Leaves x0 = GuestFrame and SP = this pCPU's stack.
+.macro  save_volatile
     stp     x0, x1, [sp, #0]
     stp     x2, x3, [sp, #16]
     stp     x4, x5, [sp, #32]
     stp     x6, x7, [sp, #48]
     stp     x8, x9, [sp, #64]
-    stp     x10, x11, [sp, #80]
-    stp     x12, x13, [sp, #96]
-    stp     x14, x15, [sp, #112]
-    stp     x16, x17, [sp, #128]
-    stp     x18, x19, [sp, #144]
-    stp     x20, x21, [sp, #160]
-    stp     x22, x23, [sp, #176]
-    stp     x24, x25, [sp, #192]
-    stp     x26, x27, [sp, #208]
-    stp     x28, x29, [sp, #224]
+    ldr     x8, [sp, #248]
     mov     x0, sp
-    ldr     x9, [sp, #248]
+    stp     x16, x17, [sp, #128]
     str     x30, [sp, #240]
-    mov     sp, x9
+    mov     sp, x8
+.endm
+
+// x0 = GuestFrame.
+.macro  load_volatile_and_eret
+    mov     sp, x0
+    ldp     x2, x3, [x0, #16]
+    ldp     x4, x5, [x0, #32]
+    ldp     x6, x7, [x0, #48]
+    ldp     x8, x9, [x0, #64]
+    ldp     x16, x17, [x0, #128]
+    ldr     x30, [x0, #240]
+    ldp     x0, x1, [x0]
+    eret
+    dsb     nsh
+    isb
+.endm
+
+// The way back when the action is to resume and nobody has left work: x3 = 0 then.
+.macro  look_for_work
+    mrs     x1, tpidr_el2
+    ldp     x2, x3, [x1, #PERCPU_WORK]
+    ldr     x2, [x2]
+    orr     x3, x3, x2
 .endm
 
 .macro  from_guest handler
     .balign 128
-    save_frame
+    save_volatile
     bl      \handler
-    b       resume_guest
+    look_for_work
+    orr     x3, x3, x0
+    cbnz    x3, exit_more
+    ldr     x0, [x1, #PERCPU_CURRENT]
+    load_volatile_and_eret
 .endm
 
 // A guest in AArch32 EL1 cannot exist (HCR_EL2.RW=1), but AArch32 EL0 can: same frame, same handlers.
@@ -43,7 +68,7 @@
     msr     tpidr_el0, x0            // the guest's value is lost; nothing returns from here
     mrs     x0, tpidr_el2
     cbz     x0, 1f
-    ldr     x0, [x0, #8]
+    ldr     x0, [x0, #PERCPU_EMERGENCY]
     b       2f
 1:  ldr     x0, =boot_stack_top
 2:  sub     x0, x0, #288
@@ -76,51 +101,58 @@ el2_vectors:
     from_guest el2_handle_irq
     from_guest el2_handle_serror
 
-// x0 = GuestFrame address, bit 0: reload the callee-saved registers.
+// x0 = action, x1 = PerCpu, x3 = action and all work.
     .balign 64
-resume_guest:
-    tbnz    x0, #0, resume_full
-    mov     sp, x0
-    ldp     x2, x3, [x0, #16]
-    ldp     x4, x5, [x0, #32]
-    ldp     x6, x7, [x0, #48]
-    ldp     x8, x9, [x0, #64]
-    ldp     x10, x11, [x0, #80]
-    ldp     x12, x13, [x0, #96]
-    ldp     x14, x15, [x0, #112]
-    ldp     x16, x17, [x0, #128]
-    ldr     x18, [x0, #144]
-    ldr     x30, [x0, #240]
-    ldp     x0, x1, [x0]
-    eret
-    dsb     nsh
-    isb
+exit_more:
+    cmp     x3, #ACTION_ADVANCE
+    b.ne    exit_slow
+    // Over the instruction, where PSTATE stays as it is: AArch64, BTYPE and SS are 0. Otherwise in C++.
+    mrs     x2, spsr_el2
+    mov     w4, #0x0c10              // M[4] AArch32, BTYPE
+    movk    w4, #0x0020, lsl #16     // SS
+    mrs     x5, elr_el2
+    tst     w2, w4
+    b.ne    exit_slow
+    add     x5, x5, #4
+    msr     elr_el2, x5
+    ldr     x0, [x1, #PERCPU_CURRENT]
+    load_volatile_and_eret
+
+exit_slow:
+    bl      el2_finish               // of an action: what is left of it, 0 or something that wants the full frame
+    cbnz    x0, exit_full
+    mrs     x1, tpidr_el2
+    ldr     x0, [x1, #PERCPU_CURRENT]
+    load_volatile_and_eret
+
+exit_full:
+    mov     x1, x0
+    mrs     x2, tpidr_el2
+    ldr     x0, [x2, #PERCPU_CURRENT]
+    stp     x10, x11, [x0, #80]
+    stp     x12, x13, [x0, #96]
+    stp     x14, x15, [x0, #112]
+    stp     x18, x19, [x0, #144]
+    stp     x20, x21, [x0, #160]
+    stp     x22, x23, [x0, #176]
+    stp     x24, x25, [x0, #192]
+    stp     x26, x27, [x0, #208]
+    stp     x28, x29, [x0, #224]
+    bl      el2_finish_full          // GuestFrame to resume
 
 // void enter_guest(GuestFrame*): the first entry on this pCPU; does not return here.
     .global enter_guest
 enter_guest:
-resume_full:
-    bic     x0, x0, #1
-    mov     sp, x0
-    ldp     x2, x3, [x0, #16]
-    ldp     x4, x5, [x0, #32]
-    ldp     x6, x7, [x0, #48]
-    ldp     x8, x9, [x0, #64]
     ldp     x10, x11, [x0, #80]
     ldp     x12, x13, [x0, #96]
     ldp     x14, x15, [x0, #112]
-    ldp     x16, x17, [x0, #128]
     ldp     x18, x19, [x0, #144]
     ldp     x20, x21, [x0, #160]
     ldp     x22, x23, [x0, #176]
     ldp     x24, x25, [x0, #192]
     ldp     x26, x27, [x0, #208]
     ldp     x28, x29, [x0, #224]
-    ldr     x30, [x0, #240]
-    ldp     x0, x1, [x0]
-    eret
-    dsb     nsh
-    isb
+    load_volatile_and_eret
 
     .text
 // A fault of EL2 itself. x1 = room for the frame on the emergency stack (x1..x3 already at +8), x2 = SP at the fault,
