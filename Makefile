@@ -38,7 +38,7 @@ $(DEPS)/libfdt/libfdt.a:
 	@tools/setup.sh
 
 $(B)/el2obj/lib/crt/%.o: CXXFLAGS += -fno-builtin -fno-tree-loop-distribute-patterns -fno-stack-protector
-$(B)/el2obj/%.cpp.o: %.cpp
+$(B)/el2obj/%.cpp.o: %.cpp Makefile
 	@mkdir -p $(@D)
 	@$(CXX) $(CXXFLAGS) -c $< -o $@
 $(B)/el2obj/%.S.o: %.S
