@@ -24,6 +24,10 @@ void ConsoleMux::configure(const Uart& uart, const Timing& timing) {
     last_ = log_source;
 }
 
+// "Where is the cursor?": a terminal answers as if the answer had been typed. Asked by a shell without the
+// keyboard it would be typed into another guest, so it is dropped there. [ECMA-48 DSR]
+constexpr u8 cursor_query[4] = {0x1b, '[', '6', 'n'};
+
 bool ConsoleMux::append(u8 source, u8 byte) {
     Source& s = sources_[source];
     if (!s.ring.push(byte)) {
@@ -48,8 +52,19 @@ bool ConsoleMux::guest_write(VmId vm, u8 byte) {
         return true; // nobody is left to wait for room
     }
     const u8 source = slot(vm);
-    if (append(source, byte)) {
+    Source& s = sources_[source];
+    const bool unfocused = source != focus_;
+    if (unfocused && byte == cursor_query[s.query]) {
+        s.query = static_cast<u8>((s.query + 1) % sizeof(cursor_query));
         return true;
+    }
+    if (s.ring.room() > s.query) {
+        // Not the query after all, or the keyboard has come meanwhile: what was held back goes first.
+        for (u8 i = 0; i < s.query; ++i) {
+            append(source, cursor_query[i]);
+        }
+        s.query = unfocused && byte == cursor_query[0] ? 1 : 0;
+        return s.query != 0 || append(source, byte);
     }
     if (dropping_) {
         ++sources_[source].dropped;

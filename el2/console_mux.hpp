@@ -64,8 +64,8 @@ class ConsoleMux {
     /// byte on the port at once and no pump() is needed. False: nothing happened, use guest_write() and
     /// pump().
     bool write_through(VmId vm, u8 byte, u64 now) {
-        if (vm.value != open_ + 1u || byte < 0x20 || nonempty_ != 0 || !quiet() ||
-            !uart_.can_write(uart_.context)) {
+        if (vm.value != open_ + 1u || byte < 0x20 || nonempty_ != 0 || sources_[open_].query != 0 ||
+            !quiet() || !uart_.can_write(uart_.context)) {
             return false;
         }
         uart_.write(uart_.context, byte);
@@ -131,6 +131,7 @@ class ConsoleMux {
         u64 dropped_reported = 0; // of these
         u64 partial_since = 0;    // when its partial line was first seen, if partial_timed
         u32 newlines = 0;         // complete lines in the ring
+        u8 query = 0;             // bytes of a terminal query that are held back
         bool partial_timed = false;
         bool mid_line = false; // part of its current line has been printed
         bool after_cr = false; // the last byte that it printed was CR

@@ -528,3 +528,16 @@ TEST_CASE("console: the log's own overflow is reported in lines") {
     const std::string all = f.screen + f.shown();
     CHECK(all.find("[atoll] console: 7 lines of this log lost") != std::string::npos);
 }
+
+TEST_CASE("console: a shell without the keyboard cannot make the terminal answer") {
+    Fixture f;
+    f.mux.add_guest(alpha, "alpha");
+    f.mux.add_guest(beta, "beta");
+    f.shown();
+    f.write(beta, "beta:/ # \x1b[6n\r\n");
+    CHECK(f.shown() == "[beta] beta:/ # \r\n");
+    f.write(beta, "\x1b[6x \x1b[\x1b[6n\x1b[0m.\r\n"); // what only begins like the query is shown
+    CHECK(f.shown() == "[beta] \x1b[6x \x1b[\x1b[0m.\r\n");
+    f.write(alpha, "\x1b[6n\r\n"); // the focused one may ask
+    CHECK(f.shown() == "[alpha] \x1b[6n\r\n");
+}
