@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // PSCI 1.1 for guests [DEN0022E §5]. Acts on the caller's own VM only; nothing reaches firmware.
-// Takes the target's run-queue lock; power states change by compare-and-swap, so that two CPU_ON calls cannot
-// both win.
+// CPU_ON takes lifecycle_lock, then the target's run-queue lock. A power state leaves `off` under
+// lifecycle_lock only; its readers take no lock.
 #include "el2/dispatch.hpp"
 #include "el2/hw.hpp"
 #include "el2/lifecycle.hpp"
@@ -32,6 +32,11 @@ i64 cpu_on(Vcpu& vcpu, u64 target_mpidr, u64 entry, u64 context) {
     }
     if (!is_ram(*vcpu.vm, Ipa{entry}) || (entry & 3) != 0) {
         return abi::psci_invalid_address;
+    }
+    // Under the lock that a stop of the VM takes first: a vCPU that has left it must not start again.
+    LockGuard guard(vcpu.vm->world->lifecycle_lock);
+    if (vcpu.vm->state != VmState::running) {
+        return abi::psci_denied; // the caller is about to leave, too
     }
     Power expected = Power::off;
     if (!target->power.compare_exchange_strong(expected, Power::on_pending, std::memory_order_acq_rel,
