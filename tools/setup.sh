@@ -3,7 +3,7 @@
 # Owns: the build machine's tools (Debian packages) and the foreign parts under .deps/ (arm64 kernels, their
 # headers, busybox, libfdt). Does not own: anything that is built from this repository.
 # Lock: .deps/.lock, so that two runs never write .deps at once. Every output appears by one rename.
-# Usage: tools/setup.sh [--check]     docs/setup.md explains what is fetched, from where, and why.
+# Usage: tools/setup.sh [--check | --packages]     docs/setup.md explains what is fetched, from where, and why.
 set -euo pipefail
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 
@@ -110,14 +110,22 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then
         say "as root: $why"
         "$@"
-    elif have sudo; then
-        say "with sudo: $why"
-        sudo -n true 2>/dev/null || sudo true ||
-            die "$why: this needs root, and sudo refuses; run as root once: $*"
-        sudo "$@"
     else
-        die "$why: this needs root, and there is no sudo; run as root once: $*"
+        say "with sudo: $why"
+        sudo "$@"
     fi
+}
+
+# Before anything is changed: can this user become root at all? $1 says what for.
+require_root() {
+    [ "$(id -u)" != 0 ] || return 0
+    if ! have sudo; then
+        die "$1: this needs root, and there is no sudo; let an administrator run once:" \
+            "$(printf %q "$root/tools/setup.sh") --packages"
+    fi
+    sudo -n true 2>/dev/null || sudo true ||
+        die "$1: this needs root, and sudo refuses; let an administrator run once:" \
+            "$(printf %q "$root/tools/setup.sh") --packages"
 }
 
 add_backports() {
@@ -140,46 +148,69 @@ has_candidate() { # PACKAGE [RELEASE]: the package lists on this machine offer i
 
 apt_install() { # [-t RELEASE] PACKAGE...
     as_root "install missing Debian packages: ${*/#-t/from}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get -q -y -o Dpkg::Use-Pty=0 --no-install-recommends install "$@"
+        apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 --no-install-recommends install "$@"
+}
+
+# An installation that was cut off leaves packages unpacked, and apt refuses to go on until they are set up.
+finish_interrupted_installation() {
+    if [ -n "$(dpkg --audit 2>/dev/null)" ] || compgen -G '/var/lib/dpkg/updates/*' >/dev/null; then
+        as_root "finish an interrupted package installation" env DEBIAN_FRONTEND=noninteractive \
+            dpkg --configure -a || true
+        as_root "complete its dependencies" env DEBIAN_FRONTEND=noninteractive \
+            apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 --fix-broken install ||
+            die "an earlier package installation is unfinished, and apt cannot repair it"
+    fi
 }
 
 update_lists() { as_root "fetch the package lists (apt-get update)" apt-get -q update; }
 
-install_packages() { # RELEASE-or-empty PACKAGE...
-    local release=$1 package fresh=no
+lists_offer() { # RELEASE-or-empty PACKAGE...
+    local release=$1 package
     shift
-    for package; do
-        if ! has_candidate "$package" "$release"; then
-            update_lists || die "apt-get update failed; check this machine's apt sources and network"
-            fresh=yes
-            break
-        fi
-    done
+    for package; do has_candidate "$package" "$release" || return 1; done
+}
+
+# Where a package of the backports already stands, apt cannot always add its neighbours of the stable release:
+# the last try may take those from the backports too.
+install_packages() { # RELEASE-or-empty PACKAGE...
+    local release=$1
+    shift
+    if lists_offer "$release" "$@"; then
+        apt_install ${release:+-t "$release"} "$@" && return # else: the lists may be older than the archive
+    fi
+    update_lists || die "apt-get update failed; check this machine's apt sources and network"
     apt_install ${release:+-t "$release"} "$@" && return
-    if [ $fresh = no ]; then # the lists may be older than the archive
-        update_lists && apt_install ${release:+-t "$release"} "$@" && return
+    if [ $distro = bookworm ] && [ -z "$release" ] && lists_offer $distro-backports qemu-system-arm; then
+        apt_install -t $distro-backports "$@" && return
     fi
     die "apt could not install: $*"
 }
 
 install_tools() {
-    local missing qemu=no
+    local missing others=() package qemu=no
     mapfile -t missing < <(missing_packages | sort -u)
     [ ${#missing[@]} -gt 0 ] || return 0
     if [ $distro = other ]; then
         die "only Debian 12 and 13 (amd64) are set up automatically; here, install by hand: ${missing[*]}" \
             "(QEMU >= $min_qemu)"
     fi
-    case " ${missing[*]} " in *" qemu-system-arm "*) qemu=yes ;; esac
-    if [ $qemu = yes ] && [ $distro = bookworm ]; then
+    require_root "install missing Debian packages (${missing[*]})"
+    finish_interrupted_installation
+    for package in "${missing[@]}"; do
+        case "$distro $package" in
+        "bookworm qemu-system-arm") qemu=yes ;;
+        *) others+=("$package") ;;
+        esac
+    done
+    # The release's own packages first: QEMU's backport then upgrades the few libraries that it shares with them.
+    [ ${#others[@]} -eq 0 ] || install_packages "" "${others[@]}"
+    if [ $qemu = yes ]; then
         add_backports
         if [[ $(apt-cache madison qemu-system-arm 2>/dev/null) != *"$distro-backports"* ]]; then
             update_lists || die "apt-get update failed; check this machine's apt sources and network"
         fi
         install_packages $distro-backports qemu-system-arm
-        mapfile -t missing < <(missing_packages | sort -u)
     fi
-    [ ${#missing[@]} -eq 0 ] || install_packages "" "${missing[@]}"
     mapfile -t missing < <(missing_packages | sort -u)
     [ ${#missing[@]} -eq 0 ] || die "still missing after the installation: ${missing[*]}"
 }
@@ -400,7 +431,8 @@ main() {
     case "${1:-}" in
     '') ;;
     --check) check_only && return ;;
-    *) die "usage: tools/setup.sh [--check]" ;;
+    --packages) install_tools; return ;;
+    *) die "usage: tools/setup.sh [--check | --packages]" ;;
     esac
     install_tools
     if [ -n "$(missing_parts)" ]; then
