@@ -8,8 +8,8 @@
 
 namespace atl {
 
-/// A lock may be taken only while every lock already held by this CPU has a smaller rank (equal only for
-/// address_space, in ascending VM id).
+/// A lock may be taken only while every lock already held by this CPU has a smaller rank; two of one rank are
+/// never held together.
 enum class LockRank : u8 {
     vm_lifecycle,  // VM start, stop, reset
     share_ledger,  // FF-A memory handles and page ownership changes
@@ -23,9 +23,11 @@ enum class LockRank : u8 {
     console,
     log,
 };
+constexpr unsigned lock_ranks = 11;
+static_assert(static_cast<unsigned>(LockRank::log) + 1 == lock_ranks);
 
-#if defined(ATOLL_DEBUG) && !defined(ATOLL_HOST)
-/// Panic when the order is violated [el2/lock_check_hw.cpp].
+#if defined(ATOLL_DEBUG)
+/// Panics when the order is violated [el2/lock_check_hw.cpp; host tests: tests/support/lock_check.cpp].
 void lock_check_acquire(LockRank rank, const void* lock);
 void lock_check_release(LockRank rank, const void* lock);
 #else
