@@ -8,6 +8,13 @@ DEBUG   ?= 0
 B       := build
 DEPS    := .deps
 
+# Make and the kernel's build both split names at spaces and colons.
+ifneq ($(words $(CURDIR))$(findstring :,$(CURDIR)),1)
+$(error the folder "$(CURDIR)" has a space or a colon in its name, which make cannot build in: rename or move it)
+endif
+# Our own sub-makes use every CPU, unless somebody gave a number.
+PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+
 # ---- what is compiled: every source, by wildcard, so that nothing is forgotten -------------------------------------
 FOLDERS := lib boot el2 stage2 vgic vtimer smmu pci mmio_emul
 SOURCES := $(sort $(wildcard $(addsuffix /*.cpp,$(FOLDERS)) $(addsuffix /*/*.cpp,$(FOLDERS)) \
@@ -38,10 +45,10 @@ $(DEPS)/libfdt/libfdt.a:
 	@tools/setup.sh
 
 $(B)/el2obj/lib/crt/%.o: CXXFLAGS += -fno-builtin -fno-tree-loop-distribute-patterns -fno-stack-protector
-$(B)/el2obj/%.cpp.o: %.cpp Makefile
+$(B)/el2obj/%.cpp.o: %.cpp Makefile | $(DEPS)/libfdt/libfdt.a
 	@mkdir -p $(@D)
 	@$(CXX) $(CXXFLAGS) -c $< -o $@
-$(B)/el2obj/%.S.o: %.S
+$(B)/el2obj/%.S.o: %.S | $(DEPS)/libfdt/libfdt.a
 	@mkdir -p $(@D)
 	@$(CXX) -g -MMD -MP -I. -c $< -o $@
 
@@ -77,25 +84,26 @@ $(foreach k,$(KERNELS),$(eval $(call kernel_rules,$(k))))
 $(B)/initramfs-default.cpio.gz: $(B)/initramfs-$(notdir $(realpath $(DEPS)/kernels/default)).cpio.gz
 	@ln -sf $(notdir $<) $@
 
-# ---- bundles: a manifest and what it names, in one device-tree blob -----------------------------------------------
-bundle:
+# ---- set-up first, then make again with what it has brought, so that the wildcards above see it --------------------
+# Bundles: a manifest and what it names, in one device-tree blob. What this repository builds of it is built first.
+bundle: setup
 	@test -n "$(MANIFEST)" -a -n "$(OUT)" || { echo "usage: make bundle MANIFEST=x.dts OUT=x.bundle" >&2; exit 2; }
-	@$(PYTHON) tools/bundle.py $(MANIFEST) $(OUT)
+	@$(MAKE) -s $(PARALLEL) bundle-ready
+	@$(PYTHON) tools/bundle.py "$(MANIFEST)" "$(OUT)"
 
-# ---- running: set-up first, then again with what it has brought, so that the wildcards above see it ----------------
 QEMU_LINE := $(QEMU) -M virt,virtualization=on,gic-version=3 -cpu cortex-a72 -smp 2 -m 2G \
              -nographic -nodefaults -serial mon:stdio -kernel $(B)/atoll.img -initrd $(B)/bundles/demo.bundle
 
 run: setup
-	@$(MAKE) -s demo-ready
+	@$(MAKE) -s $(PARALLEL) demo-ready
 	@$(PYTHON) tools/demo.py --stay -- $(QEMU_LINE)
 
 demo: setup
-	@$(MAKE) -s demo-ready
+	@$(MAKE) -s $(PARALLEL) demo-ready
 	@$(PYTHON) tools/demo.py -- $(QEMU_LINE)
 
 debug: setup
-	@$(MAKE) -s demo-ready
+	@$(MAKE) -s $(PARALLEL) demo-ready
 	@echo "QEMU waits for gdb on port 1234. In another terminal: gdb-multiarch -x tools/atoll.gdb $(B)/atoll.elf"
 	$(QEMU_LINE) -S -gdb tcp:127.0.0.1:1234
 

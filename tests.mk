@@ -63,7 +63,9 @@ build/bundles/%.bundle: guests/manifests/%.dts tools/bundle.py
 	@mkdir -p $(@D)
 	@$(PYTHON) tools/bundle.py $< $@
 
-.PHONY: bundles
+.PHONY: bundles bundle-ready
+# For `make bundle`: what this repository builds of the files that MANIFEST includes.
+bundle-ready: $(if $(MANIFEST),$(filter build/initramfs-% build/guests/%,$(call resolved,"$(MANIFEST)")))
 bundles: $(BUNDLES) $(GALLERY_BUNDLES)
 
 # ---- checks ----------------------------------------------------------------------------------------------------
@@ -71,15 +73,15 @@ bundles: $(BUNDLES) $(GALLERY_BUNDLES)
 image-checks: build/atoll.elf
 	$(PYTHON) tools/check_image.py build/atoll.elf
 
-lint:
-	$(PYTHON) tools/lint.py
+lint: setup
+	@$(PYTHON) tools/lint.py
 
 qemu-tests: build/atoll.img bundles
 	$(PYTHON) tests/qemu/run.py $(CASES)
 
 # Each step builds what it needs and counts as failed when it cannot; the last line is the sum.
-test:
-	$(PYTHON) tests/run.py
+test: setup
+	@$(PYTHON) tests/run.py
 
 # ---- bench -----------------------------------------------------------------------------------------------------
 build/libelcount.so: tools/elcount/elcount.c

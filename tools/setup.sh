@@ -76,6 +76,7 @@ missing_packages() {
 	perl                                        perl
 	flock                                       util-linux
 	clang                                       clang
+	/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-x86_64.a libclang-rt-dev
 	clang-format                                clang-format
 	clang-tidy                                  clang-tidy
 	gdb-multiarch                               gdb-multiarch
@@ -427,6 +428,10 @@ check_only() {
 }
 
 main() {
+    case "$root" in
+    *[:[:space:]]*) die "the folder \"$root\" has a space or a colon in its name, which make cannot build in:" \
+        "rename or move it" ;;
+    esac
     read_distribution
     case "${1:-}" in
     '') ;;
@@ -437,6 +442,7 @@ main() {
     install_tools
     if [ -n "$(missing_parts)" ]; then
         mkdir -p "$deps" || die "cannot make $deps"
+        [ -w "$deps" ] || die "$deps belongs to $(stat -c %U "$deps"); give it to $(id -un), or remove it"
         exec 9>"$deps/.lock"
         flock 9
         rm -rf "$deps"/tmp.* # left behind by a run that was killed; the lock says that none is alive
