@@ -16,15 +16,18 @@ namespace atl::el2 {
 
 struct Vm;
 
-/// What a handler wants done after it; bits may be combined. el2/vectors.S knows the first two values.
+/// What a handler wants done after it; bits may be combined, and el2/vectors.S knows the first two values.
+/// They are bits that neither VcpuGic::work nor PerCpu::work_pending uses: el2/vectors.S looks at the three
+/// as one.
 namespace action {
-constexpr u32 resume = 0;        // run on at the same PC
-constexpr u32 advance = 1u << 0; // step over the trapped instruction
-constexpr u32 inject = 1u << 1;  // Vcpu::exception is to be taken by the guest
-constexpr u32 leave = 1u << 2; // park or stop: somebody else runs next; the vCPU's scheduler state says what
-constexpr u32 full_frame = 1u << 3; // nothing was done yet: the handler wants all of GuestFrame::x
+constexpr u64 resume = 0;             // run on at the same PC
+constexpr u64 advance = u64{1} << 40; // step over the trapped instruction
+constexpr u64 inject = u64{1} << 41;  // Vcpu::exception is to be taken by the guest
+constexpr u64 leave =
+    u64{1} << 42; // park or stop: somebody else runs next; the vCPU's scheduler state says what
+constexpr u64 full_frame = u64{1} << 43; // nothing was done yet: the handler wants all of GuestFrame::x
 } // namespace action
-using Action = u32;
+using Action = u64;
 
 /// An exception for the guest's EL1 [DDI0487 D1.3].
 struct PendingException {

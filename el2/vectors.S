@@ -10,7 +10,7 @@
     .equ    PERCPU_CURRENT, 0        // el2/percpu.hpp asserts these
     .equ    PERCPU_EMERGENCY, 8
     .equ    PERCPU_WORK, 16          // pointer to the loaded vCPU's interrupt work; next to it work_pending
-    .equ    ACTION_ADVANCE, 1
+    .equ    ACTION_ADVANCE_BIT, 40   // el2/vcpu.hpp; not a bit of the work words
 
 // Leaves x0 = GuestFrame and SP = this pCPU's stack.
 .macro  save_volatile
@@ -104,7 +104,8 @@ el2_vectors:
 // x0 = action, x1 = PerCpu, x3 = action and all work.
     .balign 64
 exit_more:
-    cmp     x3, #ACTION_ADVANCE
+    mov     x2, #(1 << ACTION_ADVANCE_BIT)
+    cmp     x3, x2
     b.ne    exit_slow
     // Over the instruction, where PSTATE stays as it is: AArch64, BTYPE and SS are 0. Otherwise in C++.
     mrs     x2, spsr_el2
