@@ -4,7 +4,7 @@
 
 No undefined symbol, no static constructor, no FP/SIMD register, no segment that is writable and executable, system
 instructions (msr, mrs, tlbi, at, dc, ic, hvc, smc, eret) only in code that comes from *_hw files, .S or headers named
-*_hw, and a size budget. Code is traced to its source file by the object it was compiled into.
+*_hw, no register that an exit leaves to the guest, and a size budget. Code is traced to its source file by the object it was compiled into.
 """
 import argparse
 import os
@@ -18,6 +18,7 @@ FP_REGISTER = re.compile(r"(?<![\w.])(?:[vqdshb](?:[12]?\d|3[01])(?:\.\d*[bhsdq]
 FP_MNEMONIC = re.compile(r"^(?:f[a-z]+|scvtf|ucvtf|ld[1-4]r?|st[1-4]|movi|mvni|dup|ins|umov|smov|cnt|addv)$")
 SYSTEM = re.compile(r"^(?:msr|mrs|tlbi|at|dc|ic|hvc|smc|eret)$")
 # Allowed everywhere: reading the counter-like, side-effect free registers is still a *_hw matter, so nothing is.
+GUEST_REGISTER = re.compile(r"\b[xw]1[0-58]\b")
 FUNCTION = re.compile(r"^[0-9a-f]+ <(.+)>:$")
 INSTRUCTION = re.compile(r"^\s*[0-9a-f]+:\s+[0-9a-f]{8}\s+(\S+)\s*(.*)$")
 
@@ -121,6 +122,17 @@ class Checker:
                 bad.append(f"{os.path.relpath(path, self.objects)} [{source}]: {match.group(1)} {match.group(2)}")
         return bad
 
+    def guest_registers(self):
+        """el2/vectors.S leaves these of a guest in the CPU: no C++ may name them (Makefile, GUEST_REGISTERS)."""
+        bad = []
+        for path, _, names in os.walk(self.objects):
+            for name in (n for n in names if n.endswith(".cpp.o")):
+                for line in tool(self.cross, "objdump", "-d", os.path.join(path, name)).split("\n"):
+                    match = INSTRUCTION.match(line)
+                    if match and GUEST_REGISTER.search(re.sub(r"<.*", "", match.group(2))):
+                        bad.append(f"{name}: {match.group(1)} {match.group(2)}")
+        self.verdict("C++ leaves a guest's x10-x15 and x18 alone", bad)
+
     def size(self):
         fields = tool(self.cross, "size", self.elf).split("\n")[1].split()
         text, data, bss = (int(f) for f in fields[:3])
@@ -146,6 +158,7 @@ def main():
         checker.segments()
         checker.fp_registers()
         checker.system_instructions()
+        checker.guest_registers()
         checker.size()
     except (RuntimeError, OSError) as error:
         print(f"FAIL image: {error}")
