@@ -168,7 +168,13 @@ Status Host::map_image(El2Map& map) {
 }
 
 Status Host::map_ram(El2Map& map) {
-    // Reserved ranges stay unmapped: they may be secure, and even a speculative access could fault there.
+    // Reserved ranges stay unmapped: they may be secure, and even a speculative access could fault there. The
+    // image has its own map: a writable alias would undo W^X.
+    StaticVector<Range<Pa>, 65> holes;
+    ATOLL_CHECK(holes.push_back(page_range(image)));
+    for (const Range<Pa>& range : platform.reserved) {
+        ATOLL_CHECK(holes.push_back(range));
+    }
     const auto map_range = [&](Pa base, Pa end) {
         return base < end ? map.map(to_hyp_va(base), base, end - base, El2Kind::data) : Status{};
     };
@@ -176,7 +182,7 @@ Status Host::map_ram(El2Map& map) {
         Pa at = ram.base;
         while (at < ram.end()) {
             Range<Pa> next{ram.end(), 0};
-            for (const Range<Pa>& hole : platform.reserved) {
+            for (const Range<Pa>& hole : holes) {
                 if (hole.end() > at && hole.base < next.base) {
                     next = hole;
                 }
@@ -220,11 +226,11 @@ Status Host::map_devices(El2Map& map) {
 
 Status Host::build_map() {
     const ImageLayout layout = image_layout();
+    image = {load_address, layout.image_end - layout.start};
     El2Map map(el2_tables(), el2_tables_pa(load_address));
     ATOLL_TRY(map_image(map));
     ATOLL_TRY(map_ram(map));
     ATOLL_TRY(map_devices(map));
-    image = {load_address, layout.image_end - layout.start};
     install(map, load_address);
     if (world->console.present()) {
         world->console.move_uart(to_hyp_va(platform.console.registers.base));
