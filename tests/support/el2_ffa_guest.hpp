@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// A guest of el2_world.hpp's machine that speaks FF-A v1.1 through real hypercalls, descriptors in its own
+// RAM.
+#pragma once
+#include <cstring>
+#include <utility>
+
+#include "lib/abi/ffa.h"
+#include "tests/support/el2_world.hpp"
+
+namespace atl::test {
+
+/// IPA and page count.
+using Part = std::pair<u64, u32>;
+
+struct FfaGuest {
+    static constexpr u64 tx = 0x4010'0000;
+    static constexpr u64 rx = 0x4010'1000;
+    Machine& m;
+    unsigned id;
+
+    FfaGuest(Machine& machine, unsigned vm) : m(machine), id(vm) {}
+
+    Vcpu& cpu() { return m.vcpu(id); }
+    /// x0; negative FF-A codes for FFA_ERROR.
+    i64 call(std::initializer_list<u64> x) {
+        m.call(cpu(), x);
+        m.load(cpu());
+        return cpu().x[0] == FFA_ERROR ? static_cast<i32>(cpu().x[2]) : static_cast<i64>(cpu().x[0]);
+    }
+    void start() {
+        REQUIRE(call({FFA_VERSION, FFA_VERSION_1_1}) == FFA_VERSION_1_1);
+        REQUIRE(call({FFA_RXTX_MAP64, tx, rx, 1}) == FFA_SUCCESS);
+    }
+    template <class T>
+    void append(std::vector<u8>& out, const T& value) {
+        const std::size_t at = out.size();
+        out.resize(at + sizeof(T));
+        std::memcpy(out.data() + at, &value, sizeof(T));
+    }
+    std::vector<u8> head(u16 sender, u16 receiver, u64 handle, u32 permissions, bool composite) {
+        std::vector<u8> out;
+        const u16 attributes = FFA_MEM_NORMAL | FFA_MEM_WRITE_BACK | FFA_MEM_SHAREABILITY_INNER;
+        append(out, ffa_mem_region{sender, attributes, 0, handle, 7, 16, 1, sizeof(ffa_mem_region), {}});
+        const u32 at = composite ? sizeof(ffa_mem_region) + 16 : 0;
+        append(out, ffa_mem_region_attributes{receiver, static_cast<u8>(permissions), 0, at, 0});
+        return out;
+    }
+    /// 0 when refused.
+    u64 share(unsigned to, const std::vector<Part>& parts, u32 permissions = FFA_MEM_PERM_RW) {
+        std::vector<u8> d = head(static_cast<u16>(id), static_cast<u16>(to), 0, permissions, true);
+        u32 total = 0;
+        for (const Part& part : parts) {
+            total += part.second;
+        }
+        append(d, ffa_composite_mem_region{total, static_cast<u32>(parts.size()), 0});
+        for (const Part& part : parts) {
+            append(d, ffa_mem_region_addr_range{part.first, part.second, 0});
+        }
+        REQUIRE(d.size() <= page_size);
+        m.poke(id, tx, d.data(), d.size());
+        return call({FFA_MEM_SHARE, d.size(), d.size()}) == FFA_SUCCESS ? cpu().x[2] | cpu().x[3] << 32 : 0;
+    }
+    /// Where it is; {0, 0} when refused.
+    Part retrieve(unsigned owner, u64 handle, u32 permissions = FFA_MEM_PERM_RW) {
+        const std::vector<u8> d =
+            head(static_cast<u16>(owner), static_cast<u16>(id), handle, permissions, false);
+        m.poke(id, tx, d.data(), d.size());
+        if (call({FFA_MEM_RETRIEVE_REQ, d.size(), d.size()}) != FFA_MEM_RETRIEVE_RESP) {
+            return {0, 0};
+        }
+        ffa_mem_region_addr_range range{};
+        m.peek(id, rx + sizeof(ffa_mem_region) + 32, &range, sizeof(range));
+        REQUIRE(call({FFA_RX_RELEASE}) == FFA_SUCCESS);
+        return {range.address, range.pg_cnt};
+    }
+    i64 relinquish(u64 handle) {
+        struct {
+            u64 handle;
+            u32 flags, count;
+            u16 endpoint;
+        } d{handle, 0, 1, static_cast<u16>(id)};
+        m.poke(id, tx, &d, 18);
+        return call({FFA_MEM_RELINQUISH});
+    }
+    i64 reclaim(u64 handle) { return call({FFA_MEM_RECLAIM, static_cast<u32>(handle), handle >> 32, 0}); }
+    i64 revoke(u64 handle) { return call({ATOLL_MEM_REVOKE, handle}); }
+};
+
+} // namespace atl::test
