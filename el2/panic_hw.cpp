@@ -107,6 +107,14 @@ void begin() {
     stop_others();
 }
 
+void print_el2_registers() {
+    print("[atoll] esr {:x} elr {:x} far {:x} hpfar {:x} spsr {:x}\n", ATOLL_MRS(esr_el2), ATOLL_MRS(elr_el2),
+          ATOLL_MRS(far_el2), ATOLL_MRS(hpfar_el2), ATOLL_MRS(spsr_el2));
+    print("[atoll] hcr {:x} vttbr {:x} sctlr {:x} tpidr {:x} sp {:x}\n", ATOLL_MRS(hcr_el2),
+          ATOLL_MRS(vttbr_el2), ATOLL_MRS(sctlr_el2), ATOLL_MRS(tpidr_el2),
+          reinterpret_cast<u64>(__builtin_frame_address(0)));
+}
+
 [[noreturn]] void finish(u64 fp, u64 pc) {
     backtrace(fp, pc);
     last_exits();
@@ -136,8 +144,7 @@ extern "C" [[noreturn]] void el2_report_fault(const FaultFrame* frame, u64 vecto
     print("\n[atoll] PANIC on cpu {}: EL2 took an exception it cannot handle: {}{}\n",
           this_cpu_or_null() != nullptr ? this_cpu().index.value : u8{0},
           arch::to_string(arch::exception_class(esr)), (vector & 3) == 0 ? "" : " (asynchronous)");
-    print("[atoll] esr {:x} far {:x} hpfar {:x} spsr {:x} vector {}\n", esr, ATOLL_MRS(far_el2),
-          ATOLL_MRS(hpfar_el2), ATOLL_MRS(spsr_el2), vector);
+    print_el2_registers();
     for (unsigned i = 0; i < 31; ++i) {
         print("{}x{} {:016x}{}", i % 4 == 0 ? "[atoll] " : "  ", i, frame->x[i], i % 4 == 3 ? "\n" : "");
     }
@@ -153,7 +160,9 @@ void panic(std::string_view why, const char* file, int line) {
     el2::begin();
     el2::print("\n[atoll] PANIC on cpu {}: {} ({}:{})\n",
                el2::this_cpu_or_null() != nullptr ? el2::this_cpu().index.value : u8{0}, why, file, line);
-    const auto fp = reinterpret_cast<u64>(__builtin_frame_address(0));
+    el2::print_el2_registers();
+    // The caller's frame record: this function's own would only repeat the address below.
+    const u64 fp = *static_cast<const u64*>(__builtin_frame_address(0));
     el2::finish(fp, reinterpret_cast<u64>(__builtin_return_address(0)) - 4);
 }
 
