@@ -137,44 +137,69 @@ void relinquish(void* context, VmId borrower, std::span<const ffa::PaRun> runs) 
     commit_all(world_of(context), PageOp::relinquish, borrower, runs);
 }
 
-/// The IPA at which `vm` has its own RAM page `pa`. Caller: the address space's lock.
-Result<Ipa> ipa_of(const Vm& vm, Pa pa) {
-    const auto is_at = [&](Ipa ipa) {
-        const auto walk = vm.space.walk(ipa);
-        return walk.mapped && walk.pa == pa;
-    };
-    for (unsigned i = 0; i < vm.run_count; ++i) {
-        const RamRun& run = vm.runs[i];
-        if (run.pages.contains(pa) && is_at(run.ipa + (pa - run.pages.base))) {
-            return run.ipa + (pa - run.pages.base);
-        }
+/// Takes one page out of a VM's own map. Caller: the address space's lock.
+void unmap_own_page(Vm& vm, Ipa ipa) {
+    auto debt = vm.space.unmap(ipa, page_size);
+    if (debt.ok()) {
+        vm.space.complete(std::move(*debt));
+        return;
     }
-    // A page that replaced a retained one has no run of its own: rare, so it is found by looking.
+    // The pool has no table page for a split: the whole block goes, which needs none. Its other pages stay
+    // the VM's and come back to the pool with it, but it has no complete RAM to boot from.
+    const u64 block = stage2::level_size(vm.space.walk(ipa).level);
+    auto whole = vm.space.unmap(ipa.align_down(block), block);
+    ATOLL_CHECK(whole.ok());
+    vm.space.complete(std::move(*whole));
+    vm.incomplete = true;
+}
+
+/// Where the VM was given `page` at its start.
+Result<Ipa> original_place(const Vm& vm, Pa page) {
     for (unsigned i = 0; i < vm.run_count; ++i) {
-        for (u64 offset = 0; offset < vm.runs[i].pages.size; offset += page_size) {
-            if (is_at(vm.runs[i].ipa + offset)) {
-                return vm.runs[i].ipa + offset;
-            }
+        if (vm.runs[i].pages.contains(page)) {
+            return vm.runs[i].ipa + (page - vm.runs[i].pages.base);
         }
     }
     return Error::not_found;
+}
+
+/// Unmaps every page that is mapped as RAM but has been retained: one pass over the map. Blocks are passed
+/// over: they hold pages at their original places only. Caller: the address space's lock.
+void unmap_retained(World& world, Vm& vm) {
+    for (unsigned i = 0; i < vm.run_count; ++i) {
+        const RamRun run = vm.runs[i];
+        for (u64 offset = 0; offset < run.pages.size;) {
+            const auto walk = vm.space.walk(run.ipa + offset);
+            if (walk.mapped && walk.level == stage2::last_level &&
+                world.ledger.record(walk.pa)->state == PageState::retained) {
+                unmap_own_page(vm, run.ipa + offset);
+            }
+            offset += walk.bytes_left;
+        }
+    }
 }
 
 void retain(void* context, VmId owner, std::span<const ffa::PaRun> runs) {
     World& world = world_of(context);
     Vm& vm = *world.vm(owner);
     LockGuard guard(vm.space.lock());
+    bool elsewhere = false; // pages that replaced retained ones at an earlier reboot
     for (const ffa::PaRun& run : runs) {
         for (u64 i = 0; i < run.page_count; ++i) {
             const Pa page = run.base + i * page_size;
-            const auto ipa = ipa_of(vm, page);
-            ATOLL_CHECK(ipa.ok());
-            auto debt = vm.space.unmap(*ipa, page_size);
-            ATOLL_CHECK(debt.ok());
-            vm.space.complete(std::move(*debt));
-            vm.patched = true;
+            const auto place = original_place(vm, page);
+            const auto there = place.ok() ? vm.space.translate(*place) : Result<Pa>(Error::not_found);
+            if (there.ok() && *there == page) {
+                unmap_own_page(vm, *place);
+            } else {
+                elsewhere = true;
+            }
             world.ledger.commit_run(PageOp::owner_died, page, page_size, owner);
         }
+    }
+    vm.patched = true;
+    if (elsewhere) {
+        unmap_retained(world, vm);
     }
 }
 

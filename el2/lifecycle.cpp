@@ -101,17 +101,21 @@ Status map_ram(World& world, Vm& vm) {
     return {};
 }
 
-/// Gives every page of the VM back: those in state owned are released to scrubbing, zeroed and freed.
+/// Gives a page back if it is the VM's own: scrubbed and freed.
+void free_own_page(World& world, const Vm& vm, Pa page) {
+    if (world.ledger.check_run(PageOp::release, page, page_size, vm.id).ok()) {
+        world.ledger.commit_run(PageOp::release, page, page_size, vm.id);
+        hw::zero_pages(page, 1);
+        ATOLL_CHECK(world.pool.free(page, 0).ok());
+    }
+}
+
+/// Gives every page of the VM back.
 void free_all_runs(World& world, Vm& vm) {
     for (unsigned i = 0; i < vm.run_count; ++i) {
         const PageRun run = vm.runs[i].pages;
         for (u64 offset = 0; offset < run.size; offset += page_size) {
-            const Pa page = run.base + offset;
-            if (world.ledger.check_run(PageOp::release, page, page_size, vm.id).ok()) {
-                world.ledger.commit_run(PageOp::release, page, page_size, vm.id);
-                hw::zero_pages(page, 1);
-                ATOLL_CHECK(world.pool.free(page, 0).ok());
-            }
+            free_own_page(world, vm, run.base + offset);
         }
     }
     vm.run_count = 0;
@@ -210,6 +214,9 @@ void reset_devices(Vm& vm) {
 /// Pages that survive in a borrower are no longer this VM's: fresh ones take their place.
 /// [ffa::Ports::retain]
 Status refill_holes(World& world, Vm& vm) {
+    if (vm.incomplete) {
+        return Error::no_memory;
+    }
     LockGuard guard(vm.space.lock());
     for (unsigned i = 0; i < vm.run_count; ++i) {
         const RamRun run = vm.runs[i];
@@ -222,7 +229,11 @@ Status refill_holes(World& world, Vm& vm) {
             auto page = world.pool.allocate(0, vm.id);
             ATOLL_TRY(page);
             hw::zero_pages(*page, 1);
-            ATOLL_TRY(vm.space.map(run.ipa + offset, *page, page_size, stage2::ram_attributes));
+            const Status mapped = vm.space.map(run.ipa + offset, *page, page_size, stage2::ram_attributes);
+            if (!mapped.ok()) {
+                free_own_page(world, vm, *page);
+                return mapped;
+            }
             vm.patched = true;
         }
     }
@@ -290,11 +301,8 @@ void release_vm_memory(World& world, Vm& vm) {
                 for (u64 offset = 0; offset < vm.runs[i].pages.size; offset += page_size) {
                     const auto walk = vm.space.walk(vm.runs[i].ipa + offset);
                     const Pa own = vm.runs[i].pages.base + offset;
-                    if (walk.mapped && walk.pa != own &&
-                        world.ledger.check_run(PageOp::release, walk.pa, page_size, vm.id).ok()) {
-                        world.ledger.commit_run(PageOp::release, walk.pa, page_size, vm.id);
-                        hw::zero_pages(walk.pa, 1);
-                        ATOLL_CHECK(world.pool.free(walk.pa, 0).ok());
+                    if (walk.mapped && walk.pa != own) {
+                        free_own_page(world, vm, walk.pa);
                     }
                 }
             }
@@ -302,6 +310,7 @@ void release_vm_memory(World& world, Vm& vm) {
         }
         vm.space.destroy();
     }
+    vm.incomplete = false;
     free_all_runs(world, vm);
     if (vm.has_scratch) {
         hw::zero_pages(vm.scratch, 1);

@@ -62,6 +62,8 @@ struct Vm {
     u32 vcpus_left = 0; // vCPUs that have not left yet, while stopping
     bool crashed = false;
     bool rebooting = false;
+    bool incomplete =
+        false; // a block of RAM is not mapped although its pages are the VM's: it cannot boot again
     bool patched = false; // some RAM pages are not those of `runs` any more: others kept the originals
     u32 boots = 0;
     Vm* next_job = nullptr; // on a pCPU's job list

@@ -24,6 +24,9 @@ struct FfaGuest {
     Vcpu& cpu() { return m.vcpu(id); }
     /// x0; negative FF-A codes for FFA_ERROR.
     i64 call(std::initializer_list<u64> x) {
+        for (unsigned i = 0; i < 8; ++i) {
+            cpu().x[i] = 0; // unused parameters must be zero
+        }
         m.call(cpu(), x);
         m.load(cpu());
         return cpu().x[0] == FFA_ERROR ? static_cast<i32>(cpu().x[2]) : static_cast<i64>(cpu().x[0]);
@@ -65,6 +68,7 @@ struct FfaGuest {
     Part retrieve(unsigned owner, u64 handle, u32 permissions = FFA_MEM_PERM_RW) {
         const std::vector<u8> d =
             head(static_cast<u16>(owner), static_cast<u16>(id), handle, permissions, false);
+        call({FFA_RX_RELEASE}); // a notice may be there
         m.poke(id, tx, d.data(), d.size());
         if (call({FFA_MEM_RETRIEVE_REQ, d.size(), d.size()}) != FFA_MEM_RETRIEVE_RESP) {
             return {0, 0};
