@@ -218,7 +218,7 @@ enable_mmu:
     isb
     ret
 
-// PSCI CPU_ON lands here, MMU off, x0 = physical address of a SecondaryBoot {table, stack, percpu} [boot/smp_hw.cpp].
+// PSCI CPU_ON lands here, MMU off, x0 = physical address of a SecondaryBoot {table, stack, percpu} [boot/boot_hw.hpp].
     .global secondary_entry
 secondary_entry:
     msr     DAIFSet, #0xf

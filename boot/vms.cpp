@@ -164,7 +164,7 @@ void start_vms(Host& host) {
     world.hooks.write_device_tree = &write_device_tree;
     world.hooks.place = &place;
     if (host.bundle.empty()) {
-        log::error("no bundle: hand one over as the initrd (QEMU: -initrd build/demo.bundle; make bundle "
+        log::error("no bundle: hand one over as the initrd (QEMU: -initrd build/bundles/demo.bundle; make bundle "
                    "builds one)");
         return;
     }

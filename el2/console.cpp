@@ -119,6 +119,8 @@ void Console::service(World& world) {
 }
 
 void Console::on_interrupt(World& world) {
+    // First: a byte that comes after the FIFO was found empty raises the interrupt anew.
+    uart_.acknowledge();
     for (;;) {
         ConsoleMux::InputResult result;
         ConsoleMux::Command command;
@@ -127,7 +129,6 @@ void Console::on_interrupt(World& world) {
             LockGuard guard(lock_);
             const int byte = uart_.read();
             if (byte < 0) {
-                uart_.acknowledge();
                 break;
             }
             result = mux_.input(static_cast<u8>(byte));

@@ -18,7 +18,7 @@ class Uart {
     int read();
     /// The transmit interrupt: on while output waits for room.
     void set_tx_interrupt(bool on);
-    /// Masked interrupt status, then cleared at the device (edge bits only).
+    /// Clears the receive and transmit interrupts at the device. Before the FIFOs are served, never after.
     void acknowledge();
     /// Waits, bounded, for room and writes: for early boot and panics.
     void write_polled(u8 byte);
