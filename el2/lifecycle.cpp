@@ -15,12 +15,13 @@ namespace {
 
 constexpr u64 step_bytes = 2 * mib; // a job's step: bounds what it adds to other VMs' latency
 
-// Stages of the load job, in order; teardown has one of its own.
-constexpr u32 stage_zero = 0; // fresh RAM only
+// Stages of the load job, in order; a reboot begins with one of its own, and teardown is one.
+constexpr u32 stage_zero = 0;
 constexpr u32 stage_kernel = 1;
 constexpr u32 stage_ramdisk = 2;
 constexpr u32 stage_start = 3;
 constexpr u32 stage_scrub = 10;
+constexpr u32 stage_renew = 20;
 
 PerCpu& job_cpu(const Vm& vm) {
     return *vm.vcpus[0]->cpu;
@@ -101,24 +102,62 @@ Status map_ram(World& world, Vm& vm) {
     return {};
 }
 
-/// Gives a page back if it is the VM's own: scrubbed and freed.
-void free_own_page(World& world, const Vm& vm, Pa page) {
-    if (world.ledger.check_run(PageOp::release, page, page_size, vm.id).ok()) {
-        world.ledger.commit_run(PageOp::release, page, page_size, vm.id);
-        hw::zero_pages(page, 1);
-        ATOLL_CHECK(world.pool.free(page, 0).ok());
+/// Gives back those of the pages that are the VM's own: released, scrubbed and freed.
+void free_own_pages(World& world, const Vm& vm, PageRun pages) {
+    const bool all = world.ledger.check_run(PageOp::release, pages.base, pages.size, vm.id).ok();
+    const u64 step = all ? pages.size : page_size; // some are others' by now
+    for (u64 offset = 0; offset < pages.size; offset += step) {
+        const PageRun part{pages.base + offset, step};
+        if (world.ledger.check_run(PageOp::release, part.base, part.size, vm.id).ok()) {
+            world.ledger.commit_run(PageOp::release, part.base, part.size, vm.id);
+            hw::zero_pages(part.base, part.size / page_size);
+            ATOLL_CHECK(world.pool.free_run(part).ok());
+        }
     }
 }
 
-/// Gives every page of the VM back.
-void free_all_runs(World& world, Vm& vm) {
-    for (unsigned i = 0; i < vm.run_count; ++i) {
-        const PageRun run = vm.runs[i].pages;
-        for (u64 offset = 0; offset < run.size; offset += page_size) {
-            free_own_page(world, vm, run.base + offset);
+/// One step of giving the runs back, from the end of the last one. False: there was nothing left.
+bool free_step(World& world, Vm& vm) {
+    if (vm.run_count == 0) {
+        return false;
+    }
+    PageRun& run = vm.runs[vm.run_count - 1].pages;
+    const u64 bytes = run.size < step_bytes ? run.size : step_bytes;
+    run.size -= bytes;
+    free_own_pages(world, vm, {run.base + run.size, bytes});
+    vm.run_count -= run.size == 0 ? 1 : 0;
+    return true;
+}
+
+/// The map goes, and with it the pages that only the map knows: those that replaced retained ones.
+void release_map(World& world, Vm& vm) {
+    if (!vm.space.alive()) {
+        return;
+    }
+    LockGuard guard(vm.space.lock()); // the monitor may be walking it
+    for (unsigned i = 0; vm.patched && i < vm.run_count; ++i) {
+        for (u64 offset = 0; offset < vm.runs[i].pages.size; offset += page_size) {
+            const auto walk = vm.space.walk(vm.runs[i].ipa + offset);
+            if (walk.mapped && walk.pa != vm.runs[i].pages.base + offset) {
+                free_own_pages(world, vm, {walk.pa, page_size});
+            }
         }
     }
-    vm.run_count = 0;
+    vm.patched = false;
+    vm.incomplete = false;
+    vm.space.destroy();
+}
+
+void release_rest(World& world, Vm& vm) {
+    if (vm.has_scratch) {
+        hw::zero_pages(vm.scratch, 1);
+        ATOLL_CHECK(world.pool.free(vm.scratch, 0).ok());
+        vm.has_scratch = false;
+    }
+    if (vm.vmid.value != 0) {
+        static_cast<void>(world.vmids.release(vm.vmid));
+        vm.vmid = {};
+    }
 }
 
 void start_first_vcpu(Vm& vm, const Hooks::Placement& place) {
@@ -156,18 +195,21 @@ Status finish_load(World& world, Vm& vm, const Hooks::Placement& place) {
     return {};
 }
 
-/// One step of zeroing: positions count bytes over all runs.
-bool zero_step(Vm& vm) {
+/// One step of zeroing the RAM that the VM has now: positions count bytes over all runs. At a reboot too: a
+/// dirty cache line of the last life must not be written back over what the next one writes with its caches
+/// off, and the guest finds what it found the first time. [DDI0487 B2.8 mismatched attributes]
+Result<bool> zero_step(Vm& vm) {
     u64 skip = vm.job_position;
     for (unsigned i = 0; i < vm.run_count; ++i) {
-        const PageRun run = vm.runs[i].pages;
-        if (skip >= run.size) {
-            skip -= run.size;
+        const RamRun& run = vm.runs[i];
+        if (skip >= run.pages.size) {
+            skip -= run.pages.size;
             continue;
         }
-        const u64 left = run.size - skip;
+        const u64 left = run.pages.size - skip;
         const u64 bytes = left < step_bytes ? left : step_bytes;
-        hw::zero_pages(run.base + skip, bytes / page_size);
+        ATOLL_TRY(for_ram(vm, run.ipa + skip, bytes,
+                          [](Pa pa, u64 part) { hw::zero_pages(pa, part / page_size); }));
         vm.job_position += bytes;
         return true;
     }
@@ -228,10 +270,9 @@ Status refill_holes(World& world, Vm& vm) {
             }
             auto page = world.pool.allocate(0, vm.id);
             ATOLL_TRY(page);
-            hw::zero_pages(*page, 1);
             const Status mapped = vm.space.map(run.ipa + offset, *page, page_size, stage2::ram_attributes);
             if (!mapped.ok()) {
-                free_own_page(world, vm, *page);
+                free_own_pages(world, vm, {*page, page_size});
                 return mapped;
             }
             vm.patched = true;
@@ -246,7 +287,7 @@ void all_left(Vm& vm) {
     if (vm.after_stop == AfterStop::restart) {
         vm.state = VmState::loading;
         vm.rebooting = true;
-        queue_job(vm, stage_kernel);
+        queue_job(vm, stage_renew);
     } else {
         vm.state = VmState::tearing_down;
         queue_job(vm, stage_scrub);
@@ -271,14 +312,18 @@ void fail_load(World& world, Vm& vm, Error error) {
     queue_job(vm, stage_scrub);
 }
 
-/// Frees the RAM of a VM that is off. One run at a time.
+/// Frees the RAM of a VM that is off, step by step.
 void scrub_step(World& world, Vm& vm) {
     if (vm.job_position == 0) {
         world.ffa.vm_died(vm.id);
         vm.job_position = 1;
         return;
     }
-    release_vm_memory(world, vm);
+    release_map(world, vm); // nothing to do from the second time on
+    if (free_step(world, vm)) {
+        return;
+    }
+    release_rest(world, vm);
     LockGuard guard(world.lifecycle_lock);
     unqueue_job(job_cpu(vm), vm);
     vm.state = VmState::absent;
@@ -291,36 +336,11 @@ void scrub_step(World& world, Vm& vm) {
 
 } // namespace
 
-/// Unmaps and frees everything that the VM owns. No vCPU runs; FF-A has let go of it.
 void release_vm_memory(World& world, Vm& vm) {
-    if (vm.space.alive()) {
-        // Page by page where the map and the runs differ: retained pages are gone from the map already.
-        if (vm.patched) {
-            LockGuard guard(vm.space.lock());
-            for (unsigned i = 0; i < vm.run_count; ++i) {
-                for (u64 offset = 0; offset < vm.runs[i].pages.size; offset += page_size) {
-                    const auto walk = vm.space.walk(vm.runs[i].ipa + offset);
-                    const Pa own = vm.runs[i].pages.base + offset;
-                    if (walk.mapped && walk.pa != own) {
-                        free_own_page(world, vm, walk.pa);
-                    }
-                }
-            }
-            vm.patched = false;
-        }
-        vm.space.destroy();
+    release_map(world, vm);
+    while (free_step(world, vm)) {
     }
-    vm.incomplete = false;
-    free_all_runs(world, vm);
-    if (vm.has_scratch) {
-        hw::zero_pages(vm.scratch, 1);
-        ATOLL_CHECK(world.pool.free(vm.scratch, 0).ok());
-        vm.has_scratch = false;
-    }
-    if (vm.vmid.value != 0) {
-        static_cast<void>(world.vmids.release(vm.vmid));
-        vm.vmid = {};
-    }
+    release_rest(world, vm);
 }
 
 Status create_vm(World& world, Vm& vm) {
@@ -340,6 +360,7 @@ Status create_vm(World& world, Vm& vm) {
         return status;
     }
     vm.crashed = false;
+    vm.rebooting = false;
     reset_devices(vm);
     vm.state = VmState::loading;
     queue_job(vm, stage_zero);
@@ -418,17 +439,18 @@ bool run_job_step(PerCpu& cpu) {
     }
     Result<bool> more = false;
     switch (vm->job_stage) {
+    case stage_renew:
+        world.ffa.vm_reset(vm->id);
+        if (const Status refilled = refill_holes(world, *vm); !refilled.ok()) {
+            fail_load(world, *vm, refilled.error());
+        } else {
+            vm->job_stage = stage_zero;
+        }
+        return true;
     case stage_zero:
         more = zero_step(*vm);
         break;
     case stage_kernel:
-        if (vm->job_position == 0 && vm->rebooting) {
-            world.ffa.vm_reset(vm->id);
-            if (const Status refilled = refill_holes(world, *vm); !refilled.ok()) {
-                fail_load(world, *vm, refilled.error());
-                return true;
-            }
-        }
         more = copy_step(*vm, place->kernel, vm->config->kernel.bytes);
         break;
     case stage_ramdisk:
