@@ -106,6 +106,7 @@ Result<ffa::PaRun> claim(void* context, VmId owner, Ipa ipa, u64 max_pages) {
             break;
         }
         commit(PageOp::share, *record, owner);
+        record->use.share = static_cast<u32>((ipa + claimed * page_size).page_number()); // for retain()
         ++claimed;
     }
     if (claimed == 0) {
@@ -153,53 +154,21 @@ void unmap_own_page(Vm& vm, Ipa ipa) {
     vm.incomplete = true;
 }
 
-/// Where the VM was given `page` at its start.
-Result<Ipa> original_place(const Vm& vm, Pa page) {
-    for (unsigned i = 0; i < vm.run_count; ++i) {
-        if (vm.runs[i].pages.contains(page)) {
-            return vm.runs[i].ipa + (page - vm.runs[i].pages.base);
-        }
-    }
-    return Error::not_found;
-}
-
-/// Unmaps every page that is mapped as RAM but has been retained: one pass over the map. Blocks are passed
-/// over: they hold pages at their original places only. Caller: the address space's lock.
-void unmap_retained(World& world, Vm& vm) {
-    for (unsigned i = 0; i < vm.run_count; ++i) {
-        const RamRun run = vm.runs[i];
-        for (u64 offset = 0; offset < run.pages.size;) {
-            const auto walk = vm.space.walk(run.ipa + offset);
-            if (walk.mapped && walk.level == stage2::last_level &&
-                world.ledger.record(walk.pa)->state == PageState::retained) {
-                unmap_own_page(vm, run.ipa + offset);
-            }
-            offset += walk.bytes_left;
-        }
-    }
-}
-
+/// claim() has noted where each page is in its owner's map: nothing is searched for.
 void retain(void* context, VmId owner, std::span<const ffa::PaRun> runs) {
     World& world = world_of(context);
     Vm& vm = *world.vm(owner);
     LockGuard guard(vm.space.lock());
-    bool elsewhere = false; // pages that replaced retained ones at an earlier reboot
+    vm.patched = true;
     for (const ffa::PaRun& run : runs) {
         for (u64 i = 0; i < run.page_count; ++i) {
             const Pa page = run.base + i * page_size;
-            const auto place = original_place(vm, page);
-            const auto there = place.ok() ? vm.space.translate(*place) : Result<Pa>(Error::not_found);
-            if (there.ok() && *there == page) {
-                unmap_own_page(vm, *place);
-            } else {
-                elsewhere = true;
+            const Ipa ipa{u64{world.ledger.record(page)->use.share} << page_shift};
+            if (vm.space.translate(ipa).ok()) { // or gone with the rest of its block
+                unmap_own_page(vm, ipa);
             }
             world.ledger.commit_run(PageOp::owner_died, page, page_size, owner);
         }
-    }
-    vm.patched = true;
-    if (elsewhere) {
-        unmap_retained(world, vm);
     }
 }
 
