@@ -15,8 +15,8 @@ World& world_of(void* context) {
     return *static_cast<World*>(context);
 }
 
-/// Translates one page of a VM's own RAM. Caller: no address-space lock.
-Result<Pa> own_page(World& world, VmId id, Ipa ipa) {
+/// The VM when `ipa` lies in what it was given as RAM.
+Result<Vm*> vm_with_ram(World& world, VmId id, Ipa ipa) {
     Vm* const vm = world.vm(id);
     if (vm == nullptr) {
         return Error::not_found;
@@ -25,13 +25,21 @@ Result<Pa> own_page(World& world, VmId id, Ipa ipa) {
     if (!banks.low.contains(ipa) && !banks.high.contains(ipa)) {
         return Error::invalid_argument;
     }
-    LockGuard guard(vm->space.lock());
-    return vm->space.translate(ipa);
+    return vm;
 }
 
-/// Copies page by page: every page must be RAM that the VM owns, shared or not.
+/// Translates one page of a VM's own RAM. Caller: no address-space lock.
+Result<Pa> own_page(World& world, VmId id, Ipa ipa) {
+    const auto vm = vm_with_ram(world, id, ipa);
+    ATOLL_TRY(vm);
+    LockGuard guard((*vm)->space.lock());
+    return (*vm)->space.translate(ipa);
+}
+
+/// Copies page by page: every page must be RAM that the VM owns, shared or not. Each is copied under the lock
+/// of the map: it cannot change hands meanwhile, even if the VM ends on another CPU.
 template <class Copy>
-Status for_guest(World& world, VmId vm, Ipa ipa, u64 bytes, Copy copy) {
+Status for_guest(World& world, VmId id, Ipa ipa, u64 bytes, Copy copy) {
     if (bytes > 0 && ipa.value + bytes - 1 < ipa.value) {
         return Error::overflow;
     }
@@ -40,10 +48,13 @@ Status for_guest(World& world, VmId vm, Ipa ipa, u64 bytes, Copy copy) {
         const Ipa at = ipa + done;
         const u64 in_page = page_size - (at.value & (page_size - 1));
         const u64 part = in_page < bytes - done ? in_page : bytes - done;
-        const auto pa = own_page(world, vm, at);
+        const auto vm = vm_with_ram(world, id, at);
+        ATOLL_TRY(vm);
+        LockGuard guard((*vm)->space.lock());
+        const auto pa = (*vm)->space.translate(at);
         ATOLL_TRY(pa);
         const PageRecord* const record = world.ledger.record(*pa);
-        if (record == nullptr || record->owner != vm ||
+        if (record == nullptr || record->owner != id ||
             (record->state != PageState::owned && record->state != PageState::shared)) {
             return Error::denied;
         }

@@ -414,3 +414,27 @@ TEST_CASE("ffa ports: random sharing, deaths and rebirths of two VMs: counts agr
     CHECK(t.in_state(PageState::retained) == 0);
     CHECK(t.in_state(PageState::shared) == 0);
 }
+
+TEST_CASE("ffa ports: a message goes into the peer's RX buffer, and nowhere once the peer is off") {
+    Two t;
+    const ffa_msg_header header{0, 0, sizeof(ffa_msg_header), 1u << 16 | 2, 5};
+    t.m.poke(1, FfaGuest::tx, &header, sizeof(header));
+    t.m.poke(1, FfaGuest::tx + sizeof(header), "hello", 5);
+    CHECK(t.a.call({FFA_MSG_SEND2, 0}) == FFA_SUCCESS);
+    char text[5] = {};
+    t.m.peek(2, FfaGuest::rx + sizeof(header), text, 5);
+    CHECK(std::string(text, 5) == "hello");
+    CHECK(t.a.call({FFA_MSG_SEND2, 0}) == FFA_BUSY);
+    t.off(2);
+    CHECK(t.a.call({FFA_MSG_SEND2, 0}) == FFA_DENIED);
+    CHECK(!t.m.world.ffa.is_revoked(VmId{2}, Ipa{0xc000'0000}));
+    // The ports themselves, on a VM that has no map any more.
+    const ffa::Ports ports = make_ffa_ports(t.m.world);
+    std::array<std::byte, 16> bytes{};
+    CHECK(ports.write_guest(ports.context, VmId{2}, Ipa{FfaGuest::rx}, bytes).error() == Error::not_found);
+    CHECK(ports.read_guest(ports.context, VmId{2}, Ipa{FfaGuest::rx}, bytes).error() == Error::not_found);
+    CHECK(ports.read_guest(ports.context, VmId{9}, Ipa{FfaGuest::rx}, bytes).error() == Error::not_found);
+    CHECK(ports.read_guest(ports.context, VmId{1}, Ipa{0x403f'fff8}, bytes).error() ==
+          Error::invalid_argument);
+    CHECK(ports.read_guest(ports.context, VmId{1}, Ipa{~u64{7}}, bytes).error() == Error::overflow);
+}
