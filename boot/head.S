@@ -35,6 +35,8 @@ _head:
 // x0 = device tree's physical address.
 primary_entry:
     msr     DAIFSet, #0xf
+    msr     SPSel, #1                // no boot protocol promises it
+    mov     x28, xzr                 // the early map is writable and executable: no WXN yet
     mov     x21, x0
     mrs     x19, CurrentEL
     lsr     x19, x19, #2             // x19 = entry exception level
@@ -164,7 +166,7 @@ build_boot_tables:
     dsb     sy
     ret
 
-// Turn the MMU and the caches on with the table at x0. x27 = regime. Clobbers x1-x4.
+// Turn the MMU and the caches on with the table at x0. x27 = regime, x28 = more of SCTLR_EL2. Clobbers x1-x4.
 enable_mmu:
     ldr     x1, =MAIR_VALUE
     mrs     x2, id_aa64mmfr0_el1
@@ -181,6 +183,7 @@ enable_mmu:
     orr     x3, x3, #(1 << 23)       // RES1
     cmp     x27, #3
     b.eq    2f
+    orr     x4, x4, x28
     msr     mair_el2, x1
     msr     tcr_el2, x3
     msr     ttbr0_el2, x0
@@ -222,8 +225,10 @@ enable_mmu:
     .global secondary_entry
 secondary_entry:
     msr     DAIFSet, #0xf
+    msr     SPSel, #1
     mov     x21, x0
     mov     x27, #2
+    mov     x28, #(1 << 19)          // WXN, as switch_el2_table has set it on the boot CPU
     bl      reset_hcr
     ldr     x0, [x21]
     ldr     x22, [x21, #8]

@@ -2,6 +2,7 @@
 // Builds the Vm objects that the manifest asks for and wires their devices. See boot/vms.hpp.
 #include "boot/vms.hpp"
 
+#include <bit>
 #include <new>
 
 #include "boot/guest_dt.hpp"
@@ -40,12 +41,42 @@ T* make(el2::World& world) {
     return new (el2::hw::ram(*pages, sizeof(T)).data()) T{};
 }
 
-/// splitmix64: seeds for guests, which mix in more.
+/// SipHash-2-4 of one word: without the key neither key nor other values follow from a value. [Aumasson,
+/// Bernstein 2012]
+u64 sip_hash(u64 key, u64 word) {
+    u64 v0 = key ^ 0x736f'6d65'7073'6575;
+    u64 v1 = ~key ^ 0x646f'7261'6e64'6f6d;
+    u64 v2 = key ^ 0x6c79'6765'6e65'7261;
+    u64 v3 = ~key ^ 0x7465'6462'7974'6573;
+    const auto rounds = [&](unsigned count) {
+        for (; count != 0; --count) {
+            v0 += v1;
+            v2 += v3;
+            v1 = std::rotl(v1, 13) ^ v0;
+            v3 = std::rotl(v3, 16) ^ v2;
+            v0 = std::rotl(v0, 32) + v3;
+            v2 += v1;
+            v1 = std::rotl(v1, 17) ^ v2;
+            v3 = std::rotl(v3, 21) ^ v0;
+            v2 = std::rotl(v2, 32);
+        }
+    };
+    constexpr u64 length = u64{8} << 56; // the last block: 8 bytes of message
+    for (const u64 block : {word, length}) {
+        v3 ^= block;
+        rounds(2);
+        v0 ^= block;
+    }
+    v2 ^= 0xff;
+    rounds(4);
+    return v0 ^ v1 ^ v2 ^ v3;
+}
+
+/// Seeds for guests. One guest's must not tell it another's, so the state goes one way and is never shown.
 u64 next_random(el2::World& world) {
-    u64 z = (world.entropy += 0x9e37'79b9'7f4a'7c15);
-    z = (z ^ (z >> 30)) * 0xbf58'476d'1ce4'e5b9;
-    z = (z ^ (z >> 27)) * 0x94d0'49bb'1331'11eb;
-    return z ^ (z >> 31);
+    const u64 value = sip_hash(world.entropy, 1);
+    world.entropy = sip_hash(world.entropy, 2);
+    return value;
 }
 
 Result<u32> write_device_tree(el2::World& world, el2::Vm& vm, std::span<u8> out) {
@@ -164,8 +195,9 @@ void start_vms(Host& host) {
     world.hooks.write_device_tree = &write_device_tree;
     world.hooks.place = &place;
     if (host.bundle.empty()) {
-        log::error("no bundle: hand one over as the initrd (QEMU: -initrd build/bundles/demo.bundle; make bundle "
-                   "builds one)");
+        log::error(
+            "no bundle: hand one over as the initrd (QEMU: -initrd build/bundles/demo.bundle; make bundle "
+            "builds one)");
         return;
     }
     Diagnostics diagnostics(nullptr, &report);
