@@ -23,43 +23,70 @@ enum class Outcome : u8 { done, retry, nobody };
 constexpr u64 vector_table_bytes = 0x800;
 
 constexpr u64 size_mask(unsigned size) {
-    return size == 8 ? ~u64{0} : (u64{1} << (8 * size)) - 1;
+    return ~u64{0} >> (64 - 8 * size);
 }
 
-/// One access to the interrupt controller, which may ask for a repeat; `value` in and out.
-Outcome access_gic(Vcpu& vcpu, Ipa ipa, unsigned size, bool write, u64& value) {
-    Vm& vm = *vcpu.vm;
-    const u64 gicd_offset = ipa.value - guest_map::gicd.base.value;
-    const u64 gicr_offset = ipa.value - guest_map::gicr_base.value;
-    vgic::Access access;
-    if (gicd_offset < guest_map::gicd.size) {
-        access = write ? vm.gic.gicd_write(vcpu.index, gicd_offset, size, value)
-                       : vm.gic.gicd_read(vcpu.index, gicd_offset, size);
-    } else if (gicr_offset < vm.vcpu_count * guest_map::gicr_stride) {
-        access = write ? vm.gic.gicr_write(vcpu.index, gicr_offset, size, value)
-                       : vm.gic.gicr_read(vcpu.index, gicr_offset, size);
-    } else {
-        return Outcome::nobody;
-    }
-    if (access.kick != 0) {
+struct Reply {
+    u64 value; // of a load
+    Outcome outcome;
+};
+
+/// The interrupt controller may ask for a repeat and for others to be told.
+inline Reply gic_reply(Vm& vm, const vgic::Access& access) {
+    if (access.kick != 0) [[unlikely]] {
         kick_vcpus(vm, access.kick);
     }
-    value = write ? value : access.value;
-    return access.retry ? Outcome::retry : Outcome::done;
+    return {access.value, access.retry ? Outcome::retry : Outcome::done};
 }
 
-/// One access to an emulated device; `value` in and out.
-inline Outcome access_device(Vcpu& vcpu, Ipa ipa, unsigned size, bool write, u64& value) {
-    const auto target = vcpu.vm->bus.find(ipa, size);
-    if (target.device == nullptr) {
-        return access_gic(vcpu, ipa, size, write, value);
+/// One access to an emulated device. Two copies, because a load and a store share little but the look-up.
+template <bool write>
+[[gnu::always_inline]] inline Reply access_device(Vcpu& vcpu, Ipa ipa, unsigned size, u64 value) {
+    Vm& vm = *vcpu.vm;
+    if (const auto target = vm.bus.find(ipa, size); target.device != nullptr) {
+        if constexpr (write) {
+            target.device->write(vcpu.index, target.offset, size, value);
+            return {0, Outcome::done};
+        } else {
+            return {target.device->read(vcpu.index, target.offset, size), Outcome::done};
+        }
     }
-    if (write) {
-        target.device->write(vcpu.index, target.offset, size, value);
-    } else {
-        value = target.device->read(vcpu.index, target.offset, size);
+    const u64 gicd_offset = ipa.value - guest_map::gicd.base.value;
+    if (gicd_offset < guest_map::gicd.size) {
+        return gic_reply(vm, write ? vm.gic.gicd_write(vcpu.index, gicd_offset, size, value)
+                                   : vm.gic.gicd_read(vcpu.index, gicd_offset, size));
     }
-    return Outcome::done;
+    const u64 gicr_offset = ipa.value - guest_map::gicr_base.value;
+    if (gicr_offset < vm.vcpu_count * guest_map::gicr_stride) {
+        return gic_reply(vm, write ? vm.gic.gicr_write(vcpu.index, gicr_offset, size, value)
+                                   : vm.gic.gicr_read(vcpu.index, gicr_offset, size));
+    }
+    return {0, Outcome::nobody};
+}
+
+constexpr Action not_done(Outcome outcome) {
+    return outcome == Outcome::retry ? action::resume : action::full_frame;
+}
+
+Action emulate_store(Vcpu& vcpu, u64 esr, Ipa ipa) {
+    const auto size = 1u << arch::DataAbort::SAS::get(esr);
+    const u64 value = vcpu.reg(static_cast<unsigned>(arch::DataAbort::SRT::get(esr))) & size_mask(size);
+    const Reply reply = access_device<true>(vcpu, ipa, size, value);
+    return reply.outcome == Outcome::done ? action::advance : not_done(reply.outcome);
+}
+
+Action emulate_load(Vcpu& vcpu, u64 esr, Ipa ipa) {
+    const auto size = 1u << arch::DataAbort::SAS::get(esr);
+    const Reply reply = access_device<false>(vcpu, ipa, size, 0);
+    if (reply.outcome != Outcome::done) [[unlikely]] {
+        return not_done(reply.outcome);
+    }
+    u64 value = reply.value & size_mask(size);
+    if (arch::DataAbort::SSE::test(esr)) [[unlikely]] {
+        value = loaded_value(value, size, true, arch::DataAbort::SF::test(esr));
+    }
+    vcpu.set_reg(static_cast<unsigned>(arch::DataAbort::SRT::get(esr)), value);
+    return action::advance;
 }
 
 Action refuse(Vcpu& vcpu, u64 esr, u64 far, Ipa ipa, std::string_view why) {
@@ -107,8 +134,11 @@ Action emulate_instruction(Vcpu& vcpu, u64 esr, const hw::FaultAddress& fault) {
             return refuse(vcpu, esr, fault.far, fault.ipa, "an access that leaves the device's page");
         }
         values[i] = vcpu.reg(access.reg) & size_mask(access.size);
-        switch (access_device(vcpu, *ipa, access.size, access.write, values[i])) {
+        const Reply reply = access.write ? access_device<true>(vcpu, *ipa, access.size, values[i])
+                                         : access_device<false>(vcpu, *ipa, access.size, 0);
+        switch (reply.outcome) {
         case Outcome::done:
+            values[i] = reply.value;
             break;
         case Outcome::retry:
             return action::resume;
@@ -176,23 +206,7 @@ Action on_memory_fault(Vcpu& vcpu, u64 esr, const hw::FaultAddress& fault) {
 } // namespace
 
 Action emulate_access(Vcpu& vcpu, u64 esr, Ipa ipa) {
-    const auto size = 1u << arch::DataAbort::SAS::get(esr);
-    const auto rt = static_cast<unsigned>(arch::DataAbort::SRT::get(esr));
-    const bool write = WnR::test(esr);
-    u64 value = write ? vcpu.reg(rt) & size_mask(size) : 0;
-    switch (access_device(vcpu, ipa, size, write, value)) {
-    case Outcome::done:
-        break;
-    case Outcome::retry:
-        return action::resume;
-    case Outcome::nobody:
-        return action::full_frame;
-    }
-    if (!write) {
-        vcpu.set_reg(
-            rt, loaded_value(value, size, arch::DataAbort::SSE::test(esr), arch::DataAbort::SF::test(esr)));
-    }
-    return action::advance;
+    return WnR::test(esr) ? emulate_store(vcpu, esr, ipa) : emulate_load(vcpu, esr, ipa);
 }
 
 Action on_data_abort(Vcpu& vcpu, u64 esr) {

@@ -189,17 +189,26 @@ VcpuMask VirtualGic::write_route(VcpuIndex caller, u64 offset, unsigned size, u6
 }
 
 Access VirtualGic::gicd_read(VcpuIndex caller, u64 offset, unsigned size) {
-    // Registers are 32 bits wide, priorities also bytes, routes 64 bits or halves [IHI0069 §12.1.3].
-    if (size == 4 && offset % 4 == 0) {
+    if (size == 4) {
+        // Those that need no lock and no call.
         switch (offset) {
-        case gicd::ctlr:
-            return {gicd_ctlr(caller)};
         case gicd::typer:
             return {gicd_typer()};
         case gicd::iidr:
             return {iidr_value};
         case gic::pidr2:
             return {gic::Pidr2ArchRev::of(3) | 0xb};
+        }
+    }
+    return gicd_state_read(caller, offset, size);
+}
+
+/// What depends on the interrupts' state.
+Access VirtualGic::gicd_state_read(VcpuIndex caller, u64 offset, unsigned size) {
+    // Registers are 32 bits wide, priorities also bytes, routes 64 bits or halves [IHI0069 §12.1.3].
+    if (size == 4 && offset % 4 == 0) {
+        if (offset == gicd::ctlr) {
+            return {gicd_ctlr(caller)};
         }
         if (offset >= first_word_register && offset < end_word_register) {
             return spi_word_read(caller, offset);

@@ -61,18 +61,14 @@ Access VirtualGic::private_word_write(VcpuIndex caller, unsigned index, u64 offs
 
 Access VirtualGic::gicr_read(VcpuIndex caller, u64 offset, unsigned size) {
     const u64 index = offset / gicr::frame_size;
-    if (index >= config_.vcpus || (size != 1 && size != 4 && size != 8) || (offset & (size - 1)) != 0) {
+    if (index >= config_.vcpus || (offset & (size - 1)) != 0) {
         return {};
     }
     VcpuGic& g = vcpus_[index];
     const u64 reg = offset % gicr::frame_size;
-    if (reg == gicr::typer && size == 8) {
-        return {gicr_typer(static_cast<unsigned>(index))};
-    }
     if (size == 4) {
+        // Those that need no lock and no call.
         switch (reg) {
-        case gicr::ctlr:
-            return {gic::GicrCtlr::RWP::of(recall_outstanding(caller) ? 1 : 0)};
         case gicr::iidr:
             return {iidr_value};
         case gicr::typer:
@@ -86,16 +82,29 @@ Access VirtualGic::gicr_read(VcpuIndex caller, u64 offset, unsigned size) {
         case gic::pidr2:
         case gicr::sgi_base + gic::pidr2:
             return {gic::Pidr2ArchRev::of(3) | 0xb};
-        case gicr::icfgr0:
-        case gicr::icfgr1: {
+        }
+    } else if (reg == gicr::typer && size == 8) {
+        return {gicr_typer(static_cast<unsigned>(index))};
+    }
+    return gicr_state_read(caller, static_cast<unsigned>(index), offset, size);
+}
+
+/// What depends on the interrupts' state.
+Access VirtualGic::gicr_state_read(VcpuIndex caller, unsigned index, u64 offset, unsigned size) {
+    VcpuGic& g = vcpus_[index];
+    const u64 reg = offset % gicr::frame_size;
+    if (size == 4) {
+        if (reg == gicr::ctlr) {
+            return {gic::GicrCtlr::RWP::of(recall_outstanding(caller) ? 1 : 0)};
+        }
+        if (reg == gicr::icfgr0 || reg == gicr::icfgr1) {
             LockGuard guard(g.lock);
             return {read_config(g.priv, reg == gicr::icfgr1)};
-        }
         }
         // Word registers: one word each, at the start of its 0x80 bytes.
         if (reg >= gicr::sgi_base + first_word_register && reg < gicr::sgi_base + end_word_register &&
             reg % 0x80 == 0) {
-            return private_word_read(caller, static_cast<unsigned>(index), offset);
+            return private_word_read(caller, index, offset);
         }
     }
     if ((size == 4 || size == 1) && reg >= gicr::ipriorityr && reg < gicr::ipriorityr + 32) {

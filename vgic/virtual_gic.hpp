@@ -118,6 +118,8 @@ class VirtualGic {
     u64 gicd_ctlr(VcpuIndex caller);
     u64 gicd_typer() const;
     u64 gicr_typer(unsigned index) const;
+    Access gicd_state_read(VcpuIndex caller, u64 offset, unsigned size);
+    Access gicr_state_read(VcpuIndex caller, unsigned index, u64 offset, unsigned size);
     Access spi_word_read(VcpuIndex caller, u64 offset);
     Access spi_word_write(VcpuIndex caller, u64 offset, u32 value);
     Access private_word_read(VcpuIndex caller, unsigned index, u64 offset);
