@@ -61,10 +61,22 @@ void send_kick(PcpuIndex target) {
         self.work_pending |= work::retarget;
         return;
     }
-    const PerCpu* const cpu = self.world->pcpus[target.value];
+    PerCpu* const cpu = self.world->pcpus[target.value];
     if (cpu != nullptr) {
-        vgic::GicV3::send_sgi(cpu->mpidr, kick_sgi);
+        __atomic_store_n(&cpu->attention, 1U, __ATOMIC_RELAXED); // before the SGI, which orders it
+        vgic::GicV3::send_sgi(vgic::GicV3::sgi_value(cpu->mpidr, kick_sgi));
     }
+}
+
+void interrupt(PerCpu& target) {
+    if (&target == &this_cpu()) {
+        return; // its work word is looked at before every entry
+    }
+    if (target.kick_value == 0) { // whoever is first computes it; all would store the same
+        __atomic_store_n(&target.kick_value, vgic::GicV3::sgi_value(target.mpidr, kick_sgi),
+                         __ATOMIC_RELAXED);
+    }
+    vgic::GicV3::send_sgi(target.kick_value);
 }
 
 FaultAddress fault_address(u64 esr) {

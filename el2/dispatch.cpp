@@ -89,8 +89,15 @@ void kick_vcpus(Vm& vm, VcpuMask mask) {
         mask &= mask - 1;
         Vcpu& target = *vm.vcpus[index];
         PerCpu& home = *target.cpu;
-        if (home.queue.wake(target) != WakeEffect::none) {
+        switch (home.queue.wake(target)) {
+        case WakeEffect::none:
+            break;
+        case WakeEffect::running:
+            hw::interrupt(home);
+            break;
+        case WakeEffect::queued:
             hw::send_kick(home.index);
+            break;
         }
     }
 }

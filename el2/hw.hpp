@@ -9,6 +9,7 @@
 
 namespace atl::el2 {
 
+struct PerCpu;
 struct Vcpu;
 
 namespace hw {
@@ -23,6 +24,8 @@ void set_timer(u64 deadline);
 /// Makes a pCPU leave its guest and look at its work; for the calling pCPU itself that is a note in its
 /// PerCpu.
 void send_kick(PcpuIndex target);
+/// The same for a pCPU whose loaded vCPU has interrupts waiting, and nothing else to look at.
+void interrupt(PerCpu& target);
 
 /// Where the guest's abort was: FAR_EL2, and the IPA from HPFAR_EL2 or, where the architecture leaves that
 /// UNKNOWN (permission faults), from a stage-1 translation of FAR. `ipa_known` is false when that translation

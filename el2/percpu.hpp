@@ -6,6 +6,10 @@
 #include "el2/sched.hpp"
 #include "lib/types.hpp"
 
+namespace atl::vgic {
+class LrFile;
+}
+
 namespace atl::el2 {
 
 struct Vcpu;
@@ -33,6 +37,7 @@ struct alignas(64) PerCpu {
     u64 work_pending = 0;                       // work:: bits
     u64 stack_top = 0;
     World* world = nullptr;
+    vgic::LrFile* list_registers = nullptr; // this pCPU's
     PcpuIndex index{};
     Mpidr mpidr{};
     u64 slice_end = ~u64{0}; // counter ticks; only while another vCPU waits
@@ -47,6 +52,8 @@ struct alignas(64) PerCpu {
     u64 switches = 0;
     RunQueue queue;       // any CPU, under its own lock
     Vm* jobs = nullptr;   // load and teardown work; changed under lifecycle_lock
+    u32 attention = 0;    // any CPU sets it with a kick: more than the loaded vCPU's interrupts
+    u64 kick_value = 0;   // ICC_SGI1R_EL1 for a kick, once somebody has sent one
     u32 reap_pending = 0; // any CPU sets it: a VM with vCPUs here is stopping
     u32 online = 0;       // any CPU may read
     static constexpr unsigned history_size = 64;

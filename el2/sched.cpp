@@ -3,9 +3,17 @@
 #include "el2/sched.hpp"
 
 namespace atl::el2 {
+namespace {
+
+/// Changes under the lock, but wake() reads without it.
+void set_state(SchedNode& node, SchedState state) {
+    __atomic_store_n(&node.state, state, __ATOMIC_RELAXED);
+}
+
+} // namespace
 
 void RunQueue::push(SchedNode& node) {
-    node.state = SchedState::ready;
+    set_state(node, SchedState::ready);
     node.next = nullptr;
     if (tail_ == nullptr) {
         __atomic_store_n(&head_, &node, __ATOMIC_RELAXED);
@@ -18,19 +26,19 @@ void RunQueue::push(SchedNode& node) {
 void RunQueue::start(SchedNode& node) {
     LockGuard guard(lock_);
     if (node.state == SchedState::off) {
-        node.wake_hint = false;
+        __atomic_store_n(&node.wake_hint, false, __ATOMIC_RELAXED);
         push(node);
     }
 }
 
-WakeEffect RunQueue::wake(SchedNode& node) {
+WakeEffect RunQueue::wake_locked(SchedNode& node) {
     LockGuard guard(lock_);
     switch (node.state) {
     case SchedState::off:
     case SchedState::ready:
         return WakeEffect::none;
     case SchedState::running:
-        node.wake_hint = true;
+        __atomic_store_n(&node.wake_hint, true, __ATOMIC_RELAXED);
         return WakeEffect::running;
     case SchedState::parked:
         push(node);
@@ -41,11 +49,13 @@ WakeEffect RunQueue::wake(SchedNode& node) {
 
 bool RunQueue::park(SchedNode& node) {
     LockGuard guard(lock_);
-    if (node.wake_hint) {
-        node.wake_hint = false;
+    // State first, then the hint: see wake().
+    __atomic_store_n(&node.state, SchedState::parked, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&node.wake_hint, __ATOMIC_SEQ_CST)) {
+        __atomic_store_n(&node.wake_hint, false, __ATOMIC_RELAXED);
+        set_state(node, SchedState::running);
         return false;
     }
-    node.state = SchedState::parked;
     return true;
 }
 
@@ -76,8 +86,8 @@ void RunQueue::stop(SchedNode& node) {
         }
     }
     node.next = nullptr;
-    node.wake_hint = false;
-    node.state = SchedState::off;
+    __atomic_store_n(&node.wake_hint, false, __ATOMIC_RELAXED);
+    set_state(node, SchedState::off);
 }
 
 SchedNode* RunQueue::pick() {
@@ -91,8 +101,9 @@ SchedNode* RunQueue::pick() {
         tail_ = nullptr;
     }
     node->next = nullptr;
-    node->state = SchedState::running;
-    node->wake_hint = false;
+    // The hint first: one that is set from now on belongs to this turn.
+    __atomic_store_n(&node->wake_hint, false, __ATOMIC_RELAXED);
+    __atomic_store_n(&node->state, SchedState::running, __ATOMIC_RELEASE);
     return node;
 }
 

@@ -38,7 +38,17 @@ class RunQueue {
     /// off -> ready.
     void start(SchedNode& node);
     /// Make a parked vCPU ready; remember the wake-up for a running one.
-    WakeEffect wake(SchedNode& node);
+    WakeEffect wake(SchedNode& node) {
+        // No lock for one that runs. Sequentially consistent with park(): it stores the state and then reads
+        // the hint, so that one of the two sees the other.
+        if (__atomic_load_n(&node.state, __ATOMIC_RELAXED) == SchedState::running) {
+            __atomic_store_n(&node.wake_hint, true, __ATOMIC_SEQ_CST);
+            if (__atomic_load_n(&node.state, __ATOMIC_SEQ_CST) == SchedState::running) [[likely]] {
+                return WakeEffect::running;
+            }
+        }
+        return wake_locked(node);
+    }
     /// running -> parked, unless a wake-up came in since the last pick: then it stays running and false is
     /// returned.
     bool park(SchedNode& node);
@@ -54,6 +64,7 @@ class RunQueue {
 
   private:
     void push(SchedNode& node);
+    WakeEffect wake_locked(SchedNode& node);
 
     SpinLock lock_;
     SchedNode* head_ = nullptr;

@@ -181,7 +181,7 @@ void load_vcpu(Vcpu& vcpu) {
     if (vcpu.debug_live) {
         hw::enter_debug(vcpu);
     }
-    kick_vcpus(vm, vgic::load(vm.gic, vcpu.index, cpu.world->gic->lr_file(cpu.index)));
+    kick_vcpus(vm, vgic::load(vm.gic, vcpu.index, *cpu.list_registers));
     ATOLL_MSR(cntvoff_el2, vm.cntvoff);
     ATOLL_MSR(cntv_cval_el0, vcpu.sys.cntv_cval);
     isb(); // offset and compare value before the timer may fire
@@ -207,7 +207,7 @@ void save_vcpu(Vcpu& vcpu) {
     vcpu.sys.cntv_cval = ATOLL_MRS(cntv_cval_el0);
     ATOLL_MSR(cntv_ctl_el0, 0);
     isb(); // the line is low before its physical interrupt is released
-    kick_vcpus(vm, vgic::save(vm.gic, vcpu.index, cpu.world->gic->lr_file(cpu.index)));
+    kick_vcpus(vm, vgic::save(vm.gic, vcpu.index, *cpu.list_registers));
     save_sysregs(vcpu.sys);
     fp_save(&vcpu.fp);
     if (vcpu.debug_live) {

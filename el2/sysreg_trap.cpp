@@ -58,9 +58,8 @@ Action finish_read(Vcpu& vcpu, u64 esr, u64 value) {
     return action::advance;
 }
 
-Action send_sgi(Vcpu& vcpu, vgic::SgiRegister reg, u64 value) {
-    const VcpuMask mask = vcpu.vm->gic.sgi_write(vcpu.index, reg, value) & ~(VcpuMask{1} << vcpu.index.value);
-    if (mask != 0) {
+[[gnu::noinline]] Action send_sgi(Vcpu& vcpu, vgic::SgiRegister reg, u64 value) {
+    if (const VcpuMask mask = vcpu.vm->gic.sgi_write(vcpu.index, reg, value); mask != 0) {
         kick_vcpus(*vcpu.vm, mask);
     }
     return action::advance;
@@ -134,7 +133,8 @@ Action debug_register(Vcpu& vcpu, u32 id, u64 esr, bool read) {
     return inject_undefined(vcpu); // trace (op1 = 1) and unallocated encodings
 }
 
-Action other_sysreg(Vcpu& vcpu, u64 esr) {
+/// Kept apart so that the two common ones above all need no stack.
+[[gnu::noinline]] Action other_sysreg(Vcpu& vcpu, u64 esr) {
     const u32 id = arch::sysreg_id_of(esr);
     const bool read = Trap::Read::test(esr);
     const u64 value = vcpu.reg(static_cast<unsigned>(Rt::get(esr)));

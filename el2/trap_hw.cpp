@@ -18,6 +18,8 @@
 #include "lib/arch/sysreg_hw.hpp"
 #include "vgic/gicv3_hw.hpp"
 
+extern "C" atl::el2::Action spill_and_call(atl::el2::Vcpu& vcpu, atl::u64 esr, atl::el2::SyncHandler handler);
+
 namespace atl::el2 {
 namespace {
 
@@ -55,14 +57,12 @@ void take_exception(Vcpu& vcpu) {
     ATOLL_MSR(spsr_el2, entry.pstate);
 }
 
-/// Somebody has sent this pCPU an SGI: interrupts for the loaded vCPU are in its work word, the rest is found
-/// here.
+/// Somebody has sent this pCPU an SGI: interrupts for the loaded vCPU are in its work word, the rest is
+/// looked for when it says so. Exchange: what was noted before a flag that is consumed here is seen by who
+/// acts on it.
 void on_kick(PerCpu& cpu) {
-    if (__atomic_load_n(&cpu.reap_pending, __ATOMIC_RELAXED) != 0) {
-        cpu.work_pending |= work::resched;
-    }
-    const bool duties = cpu.index.value == 0 && housekeeping_deadline(*cpu.world) != vtimer::never;
-    if (cpu.queue.contended() || has_job(cpu) || duties) {
+    if (__atomic_load_n(&cpu.attention, __ATOMIC_RELAXED) != 0 &&
+        __atomic_exchange_n(&cpu.attention, 0U, __ATOMIC_ACQUIRE) != 0) {
         cpu.work_pending |= work::retarget;
     }
 }
@@ -78,13 +78,12 @@ void handle_interrupt(PerCpu& cpu, Vcpu* loaded, Intid intid) {
     if (intid.value == kick_sgi) {
         on_kick(cpu);
     } else if (intid.value == world.intids.virtual_timer && loaded != nullptr) {
-        vgic::inject_timer(loaded->vm->gic, loaded->index, world.gic->lr_file(cpu.index));
+        vgic::inject_timer(loaded->vm->gic, loaded->index, *cpu.list_registers);
         return; // the guest deactivates it
     } else if (intid.value == world.intids.el2_timer) {
         on_timer(cpu, loaded);
     } else if (intid.value == world.intids.maintenance && loaded != nullptr) {
-        kick_vcpus(*loaded->vm,
-                   vgic::maintenance(loaded->vm->gic, loaded->index, world.gic->lr_file(cpu.index)));
+        kick_vcpus(*loaded->vm, vgic::maintenance(loaded->vm->gic, loaded->index, *cpu.list_registers));
     } else if (intid.value == world.intids.uart) {
         world.console.on_interrupt(world);
     } else if (intid.value == stop_sgi) {
@@ -153,15 +152,19 @@ Action do_work(PerCpu& cpu, Vcpu& vcpu) {
         if (!vcpu.gic->needs_flush()) {
             return action::resume;
         }
-        kick_vcpus(*vcpu.vm, vgic::flush(vcpu.vm->gic, vcpu.index, cpu.world->gic->lr_file(cpu.index)));
+        kick_vcpus(*vcpu.vm, vgic::flush(vcpu.vm->gic, vcpu.index, *cpu.list_registers));
     }
+}
+
+void step_guest() {
+    const ExceptionEntry next = step_over(ATOLL_MRS(elr_el2), ATOLL_MRS(spsr_el2), ATOLL_MRS(esr_el2));
+    ATOLL_MSR(elr_el2, next.pc);
+    ATOLL_MSR(spsr_el2, next.pstate);
 }
 
 void advance_or_inject(Vcpu& vcpu, Action action) {
     if ((action & action::advance) != 0) {
-        const ExceptionEntry next = step_over(ATOLL_MRS(elr_el2), ATOLL_MRS(spsr_el2), ATOLL_MRS(esr_el2));
-        ATOLL_MSR(elr_el2, next.pc);
-        ATOLL_MSR(spsr_el2, next.pstate);
+        step_guest();
     }
     if ((action & action::inject) != 0) {
         take_exception(vcpu);
@@ -172,8 +175,33 @@ Action want_full_frame(Vcpu&, u64) {
     return action::full_frame;
 }
 
+// The register of a trapped access may be one that is still in the CPU. Then all go to the frame first, which
+// must happen in a tail call, while x19-x29 are the guest's.
+
+Action sysreg_full(Vcpu& vcpu, u64 esr) {
+    return on_sysreg(vcpu, esr) | action::reload;
+}
+
 Action fast_sysreg(Vcpu& vcpu, u64 esr) {
-    return arch::SysregTrap::Rt::get(esr) <= last_saved_register ? on_sysreg(vcpu, esr) : action::full_frame;
+    if (arch::SysregTrap::Rt::get(esr) <= last_saved_register) [[likely]] {
+        return on_sysreg(vcpu, esr);
+    }
+    // What is written to a system register need not come back.
+    return spill_and_call(vcpu, esr, arch::SysregTrap::Read::test(esr) ? sysreg_full : on_sysreg);
+}
+
+/// HPFAR_EL2 is valid after a translation fault [DDI0487 D19.2.52].
+Ipa translation_fault_ipa() {
+    const u64 page = arch::hpfar_to_ipa_page(ATOLL_MRS(hpfar_el2));
+    return Ipa{page | (ATOLL_MRS(far_el2) & (page_size - 1))};
+}
+
+Action store_full(Vcpu& vcpu, u64 esr) {
+    return emulate_access(vcpu, esr, translation_fault_ipa());
+}
+
+Action load_full(Vcpu& vcpu, u64 esr) {
+    return emulate_access(vcpu, esr, translation_fault_ipa()) | action::reload;
 }
 
 /// A plain load or store of one register where stage 2 has nothing: a device, or on_data_abort finds out
@@ -182,12 +210,13 @@ Action fast_data_abort(Vcpu& vcpu, u64 esr) {
     using namespace arch::DataAbort;
     constexpr u64 plain = ISV::mask | S1PTW::mask | DFSC::of(0b111100);
     constexpr u64 device = ISV::mask | DFSC::of(arch::fsc_translation);
-    if ((esr & plain) != device || SRT::get(esr) > last_saved_register) {
+    if ((esr & plain) != device) [[unlikely]] {
         return action::full_frame;
     }
-    // HPFAR_EL2 is valid after a translation fault [DDI0487 D19.2.52].
-    const u64 page = arch::hpfar_to_ipa_page(ATOLL_MRS(hpfar_el2));
-    return emulate_access(vcpu, esr, Ipa{page | (ATOLL_MRS(far_el2) & (page_size - 1))});
+    if (SRT::get(esr) <= last_saved_register) [[likely]] {
+        return emulate_access(vcpu, esr, translation_fault_ipa());
+    }
+    return spill_and_call(vcpu, esr, WnR::test(esr) ? store_full : load_full);
 }
 
 /// Which handlers do with x0-x9.
@@ -224,13 +253,16 @@ Action el2_handle_sync(GuestFrame* frame) {
 Action el2_handle_irq(GuestFrame* frame) {
     Vcpu& vcpu = *static_cast<Vcpu*>(frame);
     PerCpu& cpu = *vcpu.cpu;
-    World& world = *cpu.world;
     ++vcpu.irq_exits;
     const Intid intid = GicV3::acknowledge();
     record(vcpu, ~u64{intid.value}, ATOLL_MRS(elr_el2));
-    if (intid.value == world.intids.virtual_timer) [[likely]] {
+    if (intid.value == cpu.world->intids.virtual_timer) [[likely]] {
         GicV3::drop_priority(intid);
-        vgic::inject_timer(vcpu.vm->gic, vcpu.index, world.gic->lr_file(cpu.index));
+        vgic::inject_timer(vcpu.vm->gic, vcpu.index, *cpu.list_registers);
+    } else if (intid.value == kick_sgi) {
+        GicV3::drop_priority(intid);
+        GicV3::deactivate(intid);
+        on_kick(cpu);
     } else {
         handle_interrupt(cpu, &vcpu, intid);
     }
@@ -251,14 +283,19 @@ Action el2_handle_serror(GuestFrame* frame) {
     return action::inject;
 }
 
-/// What vectors.S has not done itself, with x0-x9 in the frame. Returns what is left: nothing, full_frame or
-/// leave.
+/// What vectors.S has not done itself. Returns what is left: nothing, or a reason to go on in
+/// el2_finish_full.
 Action el2_finish(Action action) {
     PerCpu& cpu = this_cpu();
     Vcpu& vcpu = *cpu.current;
-    advance_or_inject(vcpu, action);
-    action &= action::full_frame | action::leave;
-    return action != 0 ? action : do_work(cpu, vcpu);
+    if (action != action::resume) {
+        advance_or_inject(vcpu, action);
+        action &= action::full_frame | action::leave | action::reload;
+        if (action != 0) {
+            return action;
+        }
+    }
+    return do_work(cpu, vcpu);
 }
 
 /// The rest, with all registers in the frame. Returns the frame to resume, perhaps another vCPU's.
@@ -267,8 +304,9 @@ GuestFrame* el2_finish_full(GuestFrame* frame, Action action) {
     PerCpu& cpu = *at->cpu;
     if ((action & action::full_frame) != 0) {
         const u64 esr = ATOLL_MRS(esr_el2);
-        action = sync_handlers[static_cast<unsigned>(esr >> 26) & 63](*at, esr);
-        advance_or_inject(*at, action);
+        const Action todo = sync_handlers[static_cast<unsigned>(esr >> 26) & 63](*at, esr);
+        advance_or_inject(*at, todo);
+        action = (action & action::leave) | todo;
     }
     for (;;) {
         if ((action & action::leave) != 0) {
@@ -292,6 +330,7 @@ namespace atl::el2 {
 
 void run_pcpu() {
     PerCpu& cpu = this_cpu();
+    cpu.list_registers = &cpu.world->gic->lr_file(cpu.index);
     reset_stack_and_call(
         cpu.stack_top, +[] {
             PerCpu& self = this_cpu();

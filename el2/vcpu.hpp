@@ -16,7 +16,7 @@ namespace atl::el2 {
 
 struct Vm;
 
-/// What a handler wants done after it; bits may be combined, and el2/vectors.S knows the first two values.
+/// What a handler wants done after it; bits may be combined, and el2/vectors.S knows some of them.
 /// They are bits that neither VcpuGic::work nor PerCpu::work_pending uses: el2/vectors.S looks at the three
 /// as one.
 namespace action {
@@ -26,6 +26,7 @@ constexpr u64 inject = u64{1} << 41;  // Vcpu::exception is to be taken by the g
 constexpr u64 leave =
     u64{1} << 42; // park or stop: somebody else runs next; the vCPU's scheduler state says what
 constexpr u64 full_frame = u64{1} << 43; // nothing was done yet: the handler wants all of GuestFrame::x
+constexpr u64 reload = u64{1} << 44;     // GuestFrame::x is complete, and the CPU's registers are older
 } // namespace action
 using Action = u64;
 

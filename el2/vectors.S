@@ -10,7 +10,8 @@
     .equ    PERCPU_CURRENT, 0        // el2/percpu.hpp asserts these
     .equ    PERCPU_EMERGENCY, 8
     .equ    PERCPU_WORK, 16          // pointer to the loaded vCPU's interrupt work; next to it work_pending
-    .equ    ACTION_ADVANCE_BIT, 40   // el2/vcpu.hpp; not a bit of the work words
+    .equ    ACTION_ADVANCE_BIT, 40   // el2/vcpu.hpp; not bits of the work words
+    .equ    ACTION_RELOAD_BIT, 44
 
 // Leaves x0 = GuestFrame and SP = this pCPU's stack.
 .macro  save_volatile
@@ -24,6 +25,31 @@
     stp     x16, x17, [sp, #128]
     str     x30, [sp, #240]
     mov     sp, x8
+.endm
+
+// What save_volatile leaves. x0 = GuestFrame.
+.macro  save_rest
+    stp     x10, x11, [x0, #80]
+    stp     x12, x13, [x0, #96]
+    stp     x14, x15, [x0, #112]
+    stp     x18, x19, [x0, #144]
+    stp     x20, x21, [x0, #160]
+    stp     x22, x23, [x0, #176]
+    stp     x24, x25, [x0, #192]
+    stp     x26, x27, [x0, #208]
+    stp     x28, x29, [x0, #224]
+.endm
+
+// Over the instruction, where PSTATE stays as it is: AArch64, BTYPE and SS are 0. Otherwise `slow` does it. Keeps x0, x1.
+.macro  advance_or slow
+    mrs     x2, spsr_el2
+    mov     w4, #0x0c10              // M[4] AArch32, BTYPE
+    movk    w4, #0x0020, lsl #16     // SS
+    mrs     x5, elr_el2
+    tst     w2, w4
+    b.ne    \slow
+    add     x5, x5, #4
+    msr     elr_el2, x5
 .endm
 
 // x0 = GuestFrame.
@@ -41,7 +67,7 @@
     isb
 .endm
 
-// The way back when the action is to resume and nobody has left work: x3 = 0 then.
+// x3 = work that somebody has left for the loaded vCPU or this pCPU; 0: none.
 .macro  look_for_work
     mrs     x1, tpidr_el2
     ldp     x2, x3, [x1, #PERCPU_WORK]
@@ -106,18 +132,17 @@ el2_vectors:
 exit_more:
     mov     x2, #(1 << ACTION_ADVANCE_BIT)
     cmp     x3, x2
-    b.ne    exit_slow
-    // Over the instruction, where PSTATE stays as it is: AArch64, BTYPE and SS are 0. Otherwise in C++.
-    mrs     x2, spsr_el2
-    mov     w4, #0x0c10              // M[4] AArch32, BTYPE
-    movk    w4, #0x0020, lsl #16     // SS
-    mrs     x5, elr_el2
-    tst     w2, w4
-    b.ne    exit_slow
-    add     x5, x5, #4
-    msr     elr_el2, x5
+    b.ne    1f
+    advance_or exit_slow
     ldr     x0, [x1, #PERCPU_CURRENT]
     load_volatile_and_eret
+
+1:  mov     x2, #(1 << ACTION_ADVANCE_BIT | 1 << ACTION_RELOAD_BIT)
+    cmp     x3, x2
+    b.ne    exit_slow
+    advance_or exit_slow
+    ldr     x0, [x1, #PERCPU_CURRENT]
+    b       enter_guest
 
 exit_slow:
     bl      el2_finish               // of an action: what is left of it, 0 or something that wants the full frame
@@ -130,17 +155,11 @@ exit_full:
     mov     x1, x0
     mrs     x2, tpidr_el2
     ldr     x0, [x2, #PERCPU_CURRENT]
-    stp     x10, x11, [x0, #80]
-    stp     x12, x13, [x0, #96]
-    stp     x14, x15, [x0, #112]
-    stp     x18, x19, [x0, #144]
-    stp     x20, x21, [x0, #160]
-    stp     x22, x23, [x0, #176]
-    stp     x24, x25, [x0, #192]
-    stp     x26, x27, [x0, #208]
-    stp     x28, x29, [x0, #224]
-    bl      el2_finish_full          // GuestFrame to resume
+    tbnz    x1, #ACTION_RELOAD_BIT, 1f
+    save_rest
+1:  bl      el2_finish_full          // GuestFrame to resume
 
+// Falls into
 // void enter_guest(GuestFrame*): the first entry on this pCPU; does not return here.
     .global enter_guest
 enter_guest:
@@ -154,6 +173,13 @@ enter_guest:
     ldp     x26, x27, [x0, #208]
     ldp     x28, x29, [x0, #224]
     load_volatile_and_eret
+
+// Action spill_and_call(Vcpu&, u64 esr, Action (*handler)(Vcpu&, u64)): the frame becomes complete. Only in tail calls
+// from el2_handle_sync on, before C++ has used x19-x29.
+    .global spill_and_call
+spill_and_call:
+    save_rest
+    br      x2
 
     .text
 // A fault of EL2 itself. x1 = room for the frame on the emergency stack (x1..x3 already at +8), x2 = SP at the fault,

@@ -269,15 +269,12 @@ Status GicV3::route(Intid spi, Mpidr target) {
     return {};
 }
 
-void GicV3::send_sgi(Mpidr target, u8 sgi) {
+u64 GicV3::sgi_value(Mpidr target, u8 sgi) {
     using R = gic::IccSgir;
     const u64 aff0 = target.value & 0xff;
-    const u64 value = R::Aff3::of(target.value >> 32) | R::Aff2::of(target.value >> 16) |
-                      R::Aff1::of(target.value >> 8) | R::RS::of(aff0 >> 4) | R::INTID::of(sgi) |
-                      R::TargetList::of(u64{1} << (aff0 & 15));
-    // Orders the stores that the target will look at before the interrupt that tells it to.
-    asm volatile("dsb ishst" ::: "memory");
-    asm volatile("msr icc_sgi1r_el1, %0\n isb" ::"r"(value) : "memory");
+    return R::Aff3::of(target.value >> 32) | R::Aff2::of(target.value >> 16) |
+           R::Aff1::of(target.value >> 8) | R::RS::of(aff0 >> 4) | R::INTID::of(sgi) |
+           R::TargetList::of(u64{1} << (aff0 & 15));
 }
 
 /// The read back makes the write complete; then the redistributor's state is ordered before the guest's EOI.

@@ -79,7 +79,10 @@ class GicV3 {
     static void drop_priority(Intid intid); // ICC_EOIR1_EL1 with EOImode = 1
     static void deactivate(Intid intid);    // ICC_DIR_EL1
     /// Earlier stores are visible to the target when it takes the SGI.
-    static void send_sgi(Mpidr target, u8 sgi);
+    static void send_sgi(Mpidr target, u8 sgi) { send_sgi(sgi_value(target, sgi)); }
+    static void send_sgi(u64 value);
+    /// ICC_SGI1R_EL1 for one target.
+    static u64 sgi_value(Mpidr target, u8 sgi);
 
   private:
     struct Place {
@@ -133,6 +136,11 @@ inline void GicV3::drop_priority(Intid intid) {
 inline void GicV3::deactivate(Intid intid) {
     asm volatile("msr icc_dir_el1, %0" ::"r"(static_cast<u64>(intid.value)) : "memory");
     asm volatile("isb" ::: "memory");
+}
+inline void GicV3::send_sgi(u64 value) {
+    // Orders the stores that the target will look at before the interrupt that tells it to.
+    asm volatile("dsb ishst" ::: "memory");
+    asm volatile("msr icc_sgi1r_el1, %0\n isb" ::"r"(value) : "memory");
 }
 inline void LrFile::release(u16 pintid) {
     GicV3::deactivate(Intid{pintid});

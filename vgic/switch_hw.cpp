@@ -14,11 +14,16 @@ VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
     return Refill(gic, vcpu, file).save();
 }
 
+/// Apart, so that the short way pays neither for its stack nor for the check of it.
+[[gnu::noinline]] static VcpuMask flush_slow(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    return Refill(gic, vcpu, file).flush();
+}
+
 VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
-    if (Refill<LrFile>::flush_fast(gic, gic.vcpu(vcpu), file)) {
+    if (Refill<LrFile>::flush_fast(gic, gic.vcpu(vcpu), file)) [[likely]] {
         return 0;
     }
-    return Refill(gic, vcpu, file).flush();
+    return flush_slow(gic, vcpu, file);
 }
 
 VcpuMask maintenance(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
@@ -29,9 +34,13 @@ VcpuMask maintenance(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
     return mask;
 }
 
+[[gnu::noinline]] static void inject_timer_slow(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    Refill(gic, vcpu, file).inject_timer_slow();
+}
+
 void inject_timer(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
-    if (!Refill<LrFile>::inject_timer_fast(gic.vcpu(vcpu), file)) {
-        Refill(gic, vcpu, file).inject_timer_slow();
+    if (!Refill<LrFile>::inject_timer_fast(gic.vcpu(vcpu), file)) [[unlikely]] {
+        inject_timer_slow(gic, vcpu, file);
     }
 }
 

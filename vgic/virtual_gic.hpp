@@ -128,6 +128,7 @@ class VirtualGic {
     u8 resolve_route(u64 route, u32 intid) const;
     VcpuMask write_route(VcpuIndex caller, u64 offset, unsigned size, u64 value);
     VcpuMask notify_input(SpiBank& bank, unsigned i);
+    VcpuMask in_group0(VcpuMask targets, u32 sgi);
     bool would_deliver(const CpuInterface& cpu, u32 priority, bool group1) const;
 
     Config config_{};

@@ -90,6 +90,11 @@ void send_kick(PcpuIndex target) {
     h.cpu[target.value].kicked = true;
     ++h.cpu[target.value].kicks;
 }
+void interrupt(PerCpu& target) {
+    if (target.index != fake_el2().current) {
+        send_kick(target.index);
+    }
+}
 FaultAddress fault_address(u64) {
     return fake_el2().fault;
 }
