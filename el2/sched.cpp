@@ -7,7 +7,7 @@ namespace {
 
 /// Changes under the lock, but wake() reads without it.
 void set_state(SchedNode& node, SchedState state) {
-    __atomic_store_n(&node.state, state, __ATOMIC_RELAXED);
+    store_state<__ATOMIC_RELAXED>(node, state);
 }
 
 } // namespace
@@ -50,7 +50,7 @@ WakeEffect RunQueue::wake_locked(SchedNode& node) {
 bool RunQueue::park(SchedNode& node) {
     LockGuard guard(lock_);
     // State first, then the hint: see wake().
-    __atomic_store_n(&node.state, SchedState::parked, __ATOMIC_SEQ_CST);
+    store_state<__ATOMIC_SEQ_CST>(node, SchedState::parked);
     if (__atomic_load_n(&node.wake_hint, __ATOMIC_SEQ_CST)) {
         __atomic_store_n(&node.wake_hint, false, __ATOMIC_RELAXED);
         set_state(node, SchedState::running);
@@ -103,7 +103,7 @@ SchedNode* RunQueue::pick() {
     node->next = nullptr;
     // The hint first: one that is set from now on belongs to this turn.
     __atomic_store_n(&node->wake_hint, false, __ATOMIC_RELAXED);
-    __atomic_store_n(&node->state, SchedState::running, __ATOMIC_RELEASE);
+    store_state<__ATOMIC_RELEASE>(*node, SchedState::running);
     return node;
 }
 

@@ -24,6 +24,18 @@ struct SchedNode {
     bool wake_hint = false; // woken while running: the next park() must not sleep
 };
 
+/// By the generic built-ins: clang knows the others for integers only.
+template <int order>
+SchedState load_state(const SchedNode& node) {
+    SchedState state;
+    __atomic_load(&node.state, &state, order);
+    return state;
+}
+template <int order>
+void store_state(SchedNode& node, SchedState state) {
+    __atomic_store(&node.state, &state, order);
+}
+
 /// What the waker has to do for the home pCPU.
 enum class WakeEffect : u8 {
     none,    // nothing to do: it was off, or already queued
@@ -41,9 +53,9 @@ class RunQueue {
     WakeEffect wake(SchedNode& node) {
         // No lock for one that runs. Sequentially consistent with park(): it stores the state and then reads
         // the hint, so that one of the two sees the other.
-        if (__atomic_load_n(&node.state, __ATOMIC_RELAXED) == SchedState::running) {
+        if (load_state<__ATOMIC_RELAXED>(node) == SchedState::running) {
             __atomic_store_n(&node.wake_hint, true, __ATOMIC_SEQ_CST);
-            if (__atomic_load_n(&node.state, __ATOMIC_SEQ_CST) == SchedState::running) [[likely]] {
+            if (load_state<__ATOMIC_SEQ_CST>(node) == SchedState::running) [[likely]] {
                 return WakeEffect::running;
             }
         }
