@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make lint`: clang-format on every C++ file, clang-tidy on every pure source, the layer rules.
 
+Versions of clang-format disagree, so that only the one which the sources are formatted with is asked, else SKIP.
 clang-tidy's verdicts are kept in build/lint/ under a hash of the source, all that it includes and .clang-tidy, so that
-only what changed is looked at again. Prints one PASS or FAIL line for each part, with what is wrong above it.
+only what changed is looked at again. Prints one PASS, FAIL or SKIP line for each part, with what is wrong above it.
 """
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLDERS = ["lib", "el2", "boot", "stage2", "vgic", "vtimer", "smmu", "pci", "mmio_emul"]
 FORMATTED = FOLDERS + ["tests", "guests/bare"]
 TIDY_FLAGS = ["-std=c++20", "-I.", "-DATOLL_HOST=1", "-Wall", "-Wextra"]
+FORMATTER = 14  # the version of clang-format that the sources are formatted with (Debian 12)
 CACHE = "build/lint"
 INCLUDE = re.compile(rb'^\s*#\s*include\s+"([^"]+)"', re.M)
 
@@ -32,7 +35,12 @@ def files(folders, endings):
 def check_format():
     """clang-format in groups; prints the first complaint of each bad file."""
     paths = files(FORMATTED, [".cpp", ".hpp"])
-    run = subprocess.run(["clang-format", "--dry-run", "-Werror", "--ferror-limit=1", *paths], stderr=subprocess.PIPE,
+    tool = f"clang-format-{FORMATTER}" if shutil.which(f"clang-format-{FORMATTER}") else "clang-format"
+    version = subprocess.run([tool, "--version"], stdout=subprocess.PIPE, text=True).stdout
+    major = re.search(r"version (\d+)", version)
+    if not major or int(major.group(1)) != FORMATTER:
+        return None, f"clang-format: the sources are formatted with version {FORMATTER}, here is {version.strip()}"
+    run = subprocess.run([tool, "--dry-run", "-Werror", "--ferror-limit=1", *paths], stderr=subprocess.PIPE,
                          text=True)
     bad = [line for line in run.stderr.splitlines() if ": error:" in line or line.startswith("Error")]
     for line in list(dict.fromkeys(bad))[:30]:
@@ -93,13 +101,14 @@ def check_tidy():
 def main():
     os.chdir(ROOT)
     failed = False
+    verdicts = {True: "PASS", False: "FAIL", None: "SKIP"}
     for check in (check_format, check_tidy):
         try:
             ok, name = check()
         except FileNotFoundError as error:
             ok, name = False, f"{error.filename} is not installed"
-        print(f"{'PASS' if ok else 'FAIL'} lint: {name}", flush=True)
-        failed = failed or not ok
+        print(f"{verdicts[ok]} lint: {name}", flush=True)
+        failed = failed or ok is False
     layers = subprocess.run([sys.executable, "tools/check_layers.py"], check=False)
     return 1 if failed or layers.returncode != 0 else 0
 
