@@ -68,15 +68,22 @@ void send_kick(PcpuIndex target) {
     }
 }
 
+/// Whoever is first computes the value; all would store the same.
+[[gnu::noinline]] static void interrupt_first(PerCpu& target) {
+    const u64 value = vgic::GicV3::sgi_value(target.mpidr, kick_sgi);
+    __atomic_store_n(&target.kick_value, value, __ATOMIC_RELAXED);
+    vgic::GicV3::send_sgi(value);
+}
+
 void interrupt(PerCpu& target) {
     if (&target == &this_cpu()) {
         return; // its work word is looked at before every entry
     }
-    if (target.kick_value == 0) { // whoever is first computes it; all would store the same
-        __atomic_store_n(&target.kick_value, vgic::GicV3::sgi_value(target.mpidr, kick_sgi),
-                         __ATOMIC_RELAXED);
+    const u64 value = __atomic_load_n(&target.kick_value, __ATOMIC_RELAXED);
+    if (value == 0) [[unlikely]] {
+        return interrupt_first(target);
     }
-    vgic::GicV3::send_sgi(target.kick_value);
+    vgic::GicV3::send_sgi(value);
 }
 
 FaultAddress fault_address(u64 esr) {

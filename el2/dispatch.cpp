@@ -83,22 +83,30 @@ Action on_wfx(Vcpu& vcpu, u64 esr) {
     return action::advance | action::leave;
 }
 
+[[gnu::noinline]] static void kick_slow(Vcpu& target) {
+    PerCpu& home = *target.cpu;
+    switch (home.queue.wake(target)) {
+    case WakeEffect::none:
+        break;
+    case WakeEffect::running:
+        hw::interrupt(home);
+        break;
+    case WakeEffect::queued:
+        hw::send_kick(home.index);
+        break;
+    }
+}
+
+void kick_vcpu(Vcpu& target) {
+    if (RunQueue::wake_running(target)) [[likely]] {
+        return hw::interrupt(*target.cpu);
+    }
+    kick_slow(target);
+}
+
 void kick_vcpus(Vm& vm, VcpuMask mask) {
-    while (mask != 0) {
-        const auto index = static_cast<unsigned>(__builtin_ctz(mask));
-        mask &= mask - 1;
-        Vcpu& target = *vm.vcpus[index];
-        PerCpu& home = *target.cpu;
-        switch (home.queue.wake(target)) {
-        case WakeEffect::none:
-            break;
-        case WakeEffect::running:
-            hw::interrupt(home);
-            break;
-        case WakeEffect::queued:
-            hw::send_kick(home.index);
-            break;
-        }
+    for (; mask != 0; mask &= mask - 1) {
+        kick_vcpu(*vm.vcpus[__builtin_ctz(mask)]);
     }
 }
 

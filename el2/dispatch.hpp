@@ -28,6 +28,7 @@ Action psci_call(Vcpu& vcpu, u32 function);
 
 /// Tells vCPUs that an interrupt waits for them: parked ones become runnable, pCPUs that run them look again.
 void kick_vcpus(Vm& vm, VcpuMask mask);
+void kick_vcpu(Vcpu& target);
 
 /// One line about a guest's mistake: VM, vCPU, PC and what `why` says. Throttled per VM.
 bool may_report(Vm& vm);

@@ -50,16 +50,16 @@ class RunQueue {
     /// off -> ready.
     void start(SchedNode& node);
     /// Make a parked vCPU ready; remember the wake-up for a running one.
-    WakeEffect wake(SchedNode& node) {
-        // No lock for one that runs. Sequentially consistent with park(): it stores the state and then reads
-        // the hint, so that one of the two sees the other.
-        if (load_state<__ATOMIC_RELAXED>(node) == SchedState::running) {
-            __atomic_store_n(&node.wake_hint, true, __ATOMIC_SEQ_CST);
-            if (load_state<__ATOMIC_SEQ_CST>(node) == SchedState::running) [[likely]] {
-                return WakeEffect::running;
-            }
+    WakeEffect wake(SchedNode& node) { return wake_running(node) ? WakeEffect::running : wake_locked(node); }
+    /// wake() for one that runs, without the lock; false: it does not run, use wake(). Sequentially
+    /// consistent with park(): it stores the state and then reads the hint, so that one of the two sees the
+    /// other.
+    static bool wake_running(SchedNode& node) {
+        if (load_state<__ATOMIC_RELAXED>(node) != SchedState::running) {
+            return false;
         }
-        return wake_locked(node);
+        __atomic_store_n(&node.wake_hint, true, __ATOMIC_SEQ_CST);
+        return load_state<__ATOMIC_SEQ_CST>(node) == SchedState::running;
     }
     /// running -> parked, unless a wake-up came in since the last pick: then it stays running and false is
     /// returned.

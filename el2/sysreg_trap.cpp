@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Trapped system registers: ID registers, SGIs, the physical timer, debug, and what the guest's CPU does not
 // have. Portable. [DDI0487 D19; traps: HCR_EL2.{TID3,TSW,TACR,TIDCP,TLOR}, MDCR_EL2, CNTHCTL_EL2, CPTR_EL2]
+#include <bit>
+
 #include "el2/dispatch.hpp"
 #include "el2/hw.hpp"
 #include "el2/inject.hpp"
@@ -61,6 +63,24 @@ Action finish_read(Vcpu& vcpu, u64 esr, u64 value) {
 [[gnu::noinline]] Action send_sgi(Vcpu& vcpu, vgic::SgiRegister reg, u64 value) {
     if (const VcpuMask mask = vcpu.vm->gic.sgi_write(vcpu.index, reg, value); mask != 0) {
         kick_vcpus(*vcpu.vm, mask);
+    }
+    return action::advance;
+}
+
+/// What guests mostly send: to one vCPU by its affinity. Anything else is VirtualGic's to take apart.
+[[gnu::noinline]] Action send_sgi1r(Vcpu& vcpu, u64 value) {
+    using R = gic::IccSgir;
+    constexpr u64 elsewhere =
+        R::Aff3::mask | R::Aff2::mask | R::Aff1::mask | R::RS::mask | R::IRM::mask | R::TargetList::mask;
+    const Vm& vm = *vcpu.vm;
+    const u64 list = value & elsewhere; // nothing but TargetList when it is below its end
+    const auto index = static_cast<unsigned>(std::countr_zero(list)); // 64: nobody
+    if (index >= vm.vcpu_count || (list >> index) != 1) {
+        return send_sgi(vcpu, vgic::SgiRegister::sgi1r, value);
+    }
+    Vcpu& target = *vm.vcpus[index];
+    if (target.gic->post(u64{1} << R::INTID::get(value)) && &target != &vcpu) {
+        kick_vcpu(target);
     }
     return action::advance;
 }
@@ -177,7 +197,7 @@ Action debug_register(Vcpu& vcpu, u32 id, u64 esr, bool read) {
 
 Action on_sysreg(Vcpu& vcpu, u64 esr) {
     if ((esr & (trap_encoding | Trap::Read::mask)) == sgi1r_write) {
-        return send_sgi(vcpu, vgic::SgiRegister::sgi1r, vcpu.reg(static_cast<unsigned>(Rt::get(esr))));
+        return send_sgi1r(vcpu, vcpu.reg(static_cast<unsigned>(Rt::get(esr))));
     }
     if ((esr & id_space_mask) == id_space_read) {
         return finish_read(vcpu, esr, vcpu.vm->id_registers[Trap::CRm::get(esr) << 3 | Trap::Op2::get(esr)]);

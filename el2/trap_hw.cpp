@@ -29,8 +29,7 @@ constexpr u32 first_special_intid = 1020;
 constexpr unsigned last_saved_register = 9; // el2/vectors.S save_volatile
 constexpr u64 serror_offset = 0x180;
 
-void record(Vcpu& vcpu, u64 esr, u64 pc) {
-    PerCpu& cpu = *vcpu.cpu;
+void record(PerCpu& cpu, const Vcpu& vcpu, u64 esr, u64 pc) {
     ExitRecord& slot = cpu.history[cpu.history_next++ % PerCpu::history_size];
     slot.esr = esr;
     slot.pc = pc;
@@ -137,7 +136,7 @@ Vcpu& schedule(PerCpu& cpu, Vcpu* loaded) {
 
 /// Before a guest is entered: everything that was noted for it or for this pCPU. Returns leave when somebody
 /// else is to run instead.
-Action do_work(PerCpu& cpu, Vcpu& vcpu) {
+[[gnu::always_inline]] inline Action do_work(PerCpu& cpu, Vcpu& vcpu) {
     for (;;) {
         if (cpu.work_pending != 0) [[unlikely]] {
             const u64 work = cpu.work_pending;
@@ -152,7 +151,13 @@ Action do_work(PerCpu& cpu, Vcpu& vcpu) {
         if (!vcpu.gic->needs_flush()) {
             return action::resume;
         }
-        kick_vcpus(*vcpu.vm, vgic::flush(vcpu.vm->gic, vcpu.index, *cpu.list_registers));
+        if (vgic::relist_sgis(*vcpu.gic, *cpu.list_registers)) [[likely]] {
+            return action::resume; // whoever posts from now on also sends an SGI, which ends the guest's turn
+        }
+        const VcpuMask others = vgic::flush(vcpu.vm->gic, vcpu.index, *cpu.list_registers);
+        if (others != 0) [[unlikely]] {
+            kick_vcpus(*vcpu.vm, others);
+        }
     }
 }
 
@@ -169,6 +174,11 @@ void advance_or_inject(Vcpu& vcpu, Action action) {
     if ((action & action::inject) != 0) {
         take_exception(vcpu);
     }
+}
+
+[[gnu::noinline]] Action other_interrupt(PerCpu& cpu, Vcpu& vcpu, Intid intid) {
+    handle_interrupt(cpu, &vcpu, intid);
+    return action::resume;
 }
 
 Action want_full_frame(Vcpu&, u64) {
@@ -246,7 +256,7 @@ Action el2_handle_sync(GuestFrame* frame) {
     const auto ec = static_cast<unsigned>(esr >> 26) & 63;
     vcpu.pc = pc;
     ++vcpu.exits[ec];
-    record(vcpu, esr, pc);
+    record(*vcpu.cpu, vcpu, esr, pc);
     return fast_handlers.by_class[ec](vcpu, esr);
 }
 
@@ -255,18 +265,19 @@ Action el2_handle_irq(GuestFrame* frame) {
     PerCpu& cpu = *vcpu.cpu;
     ++vcpu.irq_exits;
     const Intid intid = GicV3::acknowledge();
-    record(vcpu, ~u64{intid.value}, ATOLL_MRS(elr_el2));
-    if (intid.value == cpu.world->intids.virtual_timer) [[likely]] {
-        GicV3::drop_priority(intid);
-        vgic::inject_timer(vcpu.vm->gic, vcpu.index, *cpu.list_registers);
-    } else if (intid.value == kick_sgi) {
+    record(cpu, vcpu, ~u64{intid.value}, ATOLL_MRS(elr_el2));
+    if (intid.value == kick_sgi) {
         GicV3::drop_priority(intid);
         GicV3::deactivate(intid);
         on_kick(cpu);
-    } else {
-        handle_interrupt(cpu, &vcpu, intid);
+        return action::resume;
     }
-    return action::resume;
+    if (intid.value == cpu.world->intids.virtual_timer) [[likely]] {
+        GicV3::drop_priority(intid);
+        vgic::inject_timer(vcpu.vm->gic, vcpu.index, *cpu.list_registers);
+        return action::resume;
+    }
+    return other_interrupt(cpu, vcpu, intid);
 }
 
 /// An SError: an asynchronous external abort. It is the guest's: it gets a virtual one. [DDI0487 D1.3.6]
@@ -274,7 +285,7 @@ Action el2_handle_serror(GuestFrame* frame) {
     Vcpu& vcpu = *static_cast<Vcpu*>(frame);
     const u64 esr = ATOLL_MRS(esr_el2);
     vcpu.pc = ATOLL_MRS(elr_el2);
-    record(vcpu, esr, vcpu.pc);
+    record(*vcpu.cpu, vcpu, esr, vcpu.pc);
     log::error("{} vcpu {}: SError at pc {:x}, esr {:x}: delivered to the guest", vcpu.vm->name(), vcpu.index,
                vcpu.pc, esr);
     vcpu.exception = {arch::Esr::EC::of(static_cast<u64>(arch::ExceptionClass::serror)) |

@@ -75,13 +75,14 @@
     orr     x3, x3, x2
 .endm
 
-.macro  from_guest handler
+// `more`: where an action or work is looked at.
+.macro  from_guest handler, more=exit_more
     .balign 128
     save_volatile
     bl      \handler
     look_for_work
     orr     x3, x3, x0
-    cbnz    x3, exit_more
+    cbnz    x3, \more
     ldr     x0, [x1, #PERCPU_CURRENT]
     load_volatile_and_eret
 .endm
@@ -119,12 +120,12 @@ el2_vectors:
     from_el2 6
     from_el2 7
     from_guest el2_handle_sync       // lower EL, AArch64
-    from_guest el2_handle_irq
-    from_guest el2_handle_irq        // FIQ: group 0 is not used; the handler reports it
+    from_guest el2_handle_irq, exit_slow
+    from_guest el2_handle_irq, exit_slow // FIQ: group 0 is not used; the handler reports it
     from_guest el2_handle_serror
     from_guest el2_handle_sync       // lower EL, AArch32 (EL0)
-    from_guest el2_handle_irq
-    from_guest el2_handle_irq
+    from_guest el2_handle_irq, exit_slow
+    from_guest el2_handle_irq, exit_slow
     from_guest el2_handle_serror
 
 // x0 = action, x1 = PerCpu, x3 = action and all work.

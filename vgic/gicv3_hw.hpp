@@ -30,6 +30,7 @@ class LrFile {
 
     static u64 read(unsigned slot);
     static void write(unsigned slot, u64 value);
+    static u64 empty(); // one bit for each
     static u64 hcr();
     static void set_hcr(u64 value);
     static u64 vmcr();
@@ -104,6 +105,11 @@ class GicV3 {
 /// interface.
 constexpr u8 host_priority = 0xa0;
 
+inline u64 LrFile::empty() {
+    u64 value;
+    asm volatile("mrs %0, ich_elrsr_el2" : "=r"(value));
+    return value;
+}
 inline u64 LrFile::hcr() {
     u64 value;
     asm volatile("mrs %0, ich_hcr_el2" : "=r"(value));

@@ -12,7 +12,7 @@ namespace atl::vgic {
 
 inline u64 LrFile::read(unsigned slot) {
     u64 value = 0;
-    switch (slot) {
+    switch (slot & 15) {
 #define ATOLL_READ_LR(n)                                                                                     \
     case n:                                                                                                  \
         asm volatile("mrs %0, ich_lr" #n "_el2" : "=r"(value));                                              \
@@ -24,7 +24,7 @@ inline u64 LrFile::read(unsigned slot) {
 }
 
 inline void LrFile::write(unsigned slot, u64 value) {
-    switch (slot) {
+    switch (slot & 15) {
 #define ATOLL_WRITE_LR(n)                                                                                    \
     case n:                                                                                                  \
         asm volatile("msr ich_lr" #n "_el2, %0" ::"r"(value));                                               \

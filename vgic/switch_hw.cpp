@@ -14,16 +14,15 @@ VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
     return Refill(gic, vcpu, file).save();
 }
 
-/// Apart, so that the short way pays neither for its stack nor for the check of it.
-[[gnu::noinline]] static VcpuMask flush_slow(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    if (Refill<LrFile>::flush_sgis(gic, gic.vcpu(vcpu), file)) {
+        return 0;
+    }
     return Refill(gic, vcpu, file).flush();
 }
 
-VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
-    if (Refill<LrFile>::flush_fast(gic, gic.vcpu(vcpu), file)) [[likely]] {
-        return 0;
-    }
-    return flush_slow(gic, vcpu, file);
+bool relist_sgis(VcpuGic& vcpu, LrFile& file) {
+    return Refill<LrFile>::relist_sgis(vcpu, file);
 }
 
 VcpuMask maintenance(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {

@@ -32,6 +32,13 @@ class LrFile {
         ++writes;
         lrs[slot] = value;
     }
+    u64 empty() const {
+        u64 slots = 0;
+        for (unsigned i = 0; i < count_; ++i) {
+            slots |= (lrs[i] & (Lr::Pending::mask | Lr::Active::mask)) == 0 ? u64{1} << i : 0;
+        }
+        return slots;
+    }
     u64 hcr() const { return hcr_; }
     void set_hcr(u64 value) { hcr_ = value; }
     u64 vmcr() const { return vmcr_; }
