@@ -68,14 +68,14 @@ constexpr Action not_done(Outcome outcome) {
     return outcome == Outcome::retry ? action::resume : action::full_frame;
 }
 
-Action emulate_store(Vcpu& vcpu, u64 esr, Ipa ipa) {
+[[gnu::noinline]] Action emulate_store(Vcpu& vcpu, u64 esr, Ipa ipa) {
     const auto size = 1u << arch::DataAbort::SAS::get(esr);
     const u64 value = vcpu.reg(static_cast<unsigned>(arch::DataAbort::SRT::get(esr))) & size_mask(size);
     const Reply reply = access_device<true>(vcpu, ipa, size, value);
     return reply.outcome == Outcome::done ? action::advance : not_done(reply.outcome);
 }
 
-Action emulate_load(Vcpu& vcpu, u64 esr, Ipa ipa) {
+[[gnu::noinline]] Action emulate_load(Vcpu& vcpu, u64 esr, Ipa ipa) {
     const auto size = 1u << arch::DataAbort::SAS::get(esr);
     const Reply reply = access_device<false>(vcpu, ipa, size, 0);
     if (reply.outcome != Outcome::done) [[unlikely]] {

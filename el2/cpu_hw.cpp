@@ -64,7 +64,7 @@ void send_kick(PcpuIndex target) {
     PerCpu* const cpu = self.world->pcpus[target.value];
     if (cpu != nullptr) {
         __atomic_store_n(&cpu->attention, 1U, __ATOMIC_RELAXED); // before the SGI, which orders it
-        vgic::GicV3::send_sgi(vgic::GicV3::sgi_value(cpu->mpidr, kick_sgi));
+        interrupt(*cpu);
     }
 }
 

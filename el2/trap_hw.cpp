@@ -238,6 +238,7 @@ constexpr FastHandlers fast_handlers = [] {
     for (SyncHandler& handler : handlers.by_class) {
         handler = want_full_frame;
     }
+    handlers.by_class[static_cast<unsigned>(arch::ExceptionClass::wfx)] = on_wfx;
     handlers.by_class[static_cast<unsigned>(arch::ExceptionClass::hvc64)] = on_hvc;
     handlers.by_class[static_cast<unsigned>(arch::ExceptionClass::smc64)] = on_smc;
     handlers.by_class[static_cast<unsigned>(arch::ExceptionClass::sysreg)] = fast_sysreg;

@@ -129,17 +129,21 @@ void Pl011::publish() {
 }
 
 u64 Pl011::read(VcpuIndex, u64 offset, unsigned) {
-    const u32 base = static_cast<u32>(offset) & ~3u;
-    const unsigned shift = 8 * (static_cast<u32>(offset) & 3u);
-    if (base == reg::fr) {
-        return flags_.load(std::memory_order_relaxed) >> shift;
+    if (offset == reg::fr) [[likely]] {
+        return flags_.load(std::memory_order_relaxed);
     }
+    return read_locked(static_cast<u32>(offset));
+}
+
+u64 Pl011::read_locked(u32 offset) {
     const LockGuard guard(lock_);
-    return read_register(base) >> shift;
+    return read_register(offset & ~3u) >> (8 * (offset & 3u));
 }
 
 u32 Pl011::read_register(u32 offset) {
     switch (offset) {
+    case reg::fr:
+        return flags_.load(std::memory_order_relaxed);
     case reg::dr:
         return read_data();
     case reg::rsr:

@@ -58,6 +58,7 @@ class Pl011 final : public Device {
         bool after_overrun = false; // DR.OE of this entry
     };
 
+    u64 read_locked(u32 offset);
     u32 read_register(u32 offset);
     u32 read_data();
     void write_register(u32 offset, u32 value);

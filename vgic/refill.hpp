@@ -308,6 +308,7 @@ class Refill {
             if ((bank.active & bit) == 0 && (bank.listed & bit) == 0) {
                 gic_.set_owner(bank, intid % 32, no_vcpu);
                 returned_[intid / 32 - 1] |= bit;
+                any_returned_ = true;
             }
         }
     }
@@ -353,6 +354,9 @@ class Refill {
 
     /// SPIs that left this vCPU and may now be another's (route changed while they were listed).
     VcpuMask hand_over() {
+        if (!any_returned_) {
+            return 0;
+        }
         VcpuMask mask = 0;
         for (unsigned b = 0; b < gic_.bank_count(); ++b) {
             SpiBank& bank = gic_.bank(b);
@@ -398,6 +402,7 @@ class Refill {
     VcpuGic& g_;
     File& file_;
     bool merge_pending_ = true;
+    bool any_returned_ = false;
     u32 returned_[max_spi_banks] = {};
 };
 

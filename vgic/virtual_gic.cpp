@@ -178,6 +178,9 @@ VcpuMask VirtualGic::set_ppi(VcpuIndex vcpu, Intid ppi, bool high) {
     }
     VcpuGic& g = vcpus_[vcpu.value];
     const u32 bit = 1u << ppi.value;
+    if (((g.priv.line.load(std::memory_order_relaxed) & bit) != 0) == high) {
+        return 0; // mostly
+    }
     if (bit == g.timer.bit() && g.loaded.load(std::memory_order_relaxed)) {
         return 0;
     }
@@ -287,10 +290,12 @@ bool VirtualGic::has_pending(VcpuIndex index) {
     const u32 group_enables = groups();
     for (unsigned word = 0; word <= bank_count(); ++word) {
         const Bank& bank = word == 0 ? g.priv : static_cast<const Bank&>(banks_[word - 1]);
-        u32 ready = bank.inputs() & bank.forwarded(group_enables) & ~bank.active;
-        if (word != 0) {
-            ready &= banks_[word - 1].routed[index.value] & ~bank.listed;
+        u32 ready =
+            bank.inputs() & (word == 0 ? ~u32{0} : banks_[word - 1].routed[index.value] & ~bank.listed);
+        if (ready == 0) {
+            continue;
         }
+        ready &= bank.forwarded(group_enables) & ~bank.active;
         for (; ready != 0; ready &= ready - 1) {
             const unsigned i = static_cast<unsigned>(std::countr_zero(ready));
             if (would_deliver(g.saved, bank.priority[i], ((bank.group1 >> i) & 1) != 0)) {

@@ -89,6 +89,9 @@ void* ATOLL_CRT(memset)(void* to, int value, std::size_t n) {
         }
         const Word pattern = byte * 0x0101010101010101U;
         auto* dw = static_cast<Word*>(static_cast<void*>(d));
+        for (; n >= 8 * word; n -= 8 * word, dw += 8) {
+            dw[0] = dw[1] = dw[2] = dw[3] = dw[4] = dw[5] = dw[6] = dw[7] = pattern;
+        }
         for (; n >= word; n -= word) {
             *dw++ = pattern;
         }
