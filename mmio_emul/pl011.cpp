@@ -135,14 +135,9 @@ u64 Pl011::read(VcpuIndex, u64 offset, unsigned) {
     return read_locked(static_cast<u32>(offset));
 }
 
-u64 Pl011::read_locked(u32 offset) {
-    const LockGuard guard(lock_);
-    return read_register(offset & ~3u) >> (8 * (offset & 3u));
-}
-
 u32 Pl011::read_register(u32 offset) {
     switch (offset) {
-    case reg::fr:
+    case reg::fr: // a byte inside it
         return flags_.load(std::memory_order_relaxed);
     case reg::dr:
         return read_data();

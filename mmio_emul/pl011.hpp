@@ -58,7 +58,10 @@ class Pl011 final : public Device {
         bool after_overrun = false; // DR.OE of this entry
     };
 
-    u64 read_locked(u32 offset);
+    [[gnu::noinline]] u64 read_locked(u32 offset) {
+        const LockGuard guard(lock_);
+        return read_register(offset & ~3u) >> (8 * (offset & 3u));
+    }
     u32 read_register(u32 offset);
     u32 read_data();
     void write_register(u32 offset, u32 value);

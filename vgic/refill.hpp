@@ -107,26 +107,7 @@ class Refill {
     /// as it was. No lock: while an interrupt is listed, whoever changes anything about it posts work_refill
     /// or work_recall afterwards, and then it is not done here; the slots are this pCPU's. False: the pulses
     /// are in `work` again.
-    static bool relist_sgis(VcpuGic& g, File& file) {
-        if (g.waiting || g.unlisted_active) {
-            return false;
-        }
-        u64 work = g.work.exchange(0, std::memory_order_acquire); // sees what was done before each post
-        for (; work != 0; work &= work - 1) {
-            const u8 slot = g.slot_of[std::countr_zero(work) & 31];
-            if ((work >> 16) != 0 || slot == no_slot || ((g.latched >> slot) & 1) == 0) [[unlikely]] {
-                g.work.fetch_or(work, std::memory_order_relaxed);
-                return false;
-            }
-            u64 lr = (g.lr[slot].load(std::memory_order_relaxed) & ~Lr::Active::mask) | Lr::Pending::mask;
-            if (((file.empty() >> slot) & 1) == 0) {
-                lr |= file.read(slot) & Lr::Active::mask; // sent again by its own handler
-            }
-            g.lr[slot].store(lr, std::memory_order_relaxed);
-            file.write(slot, lr);
-        }
-        return true;
-    }
+    static bool relist_sgis(VcpuGic& g, File& file);
 
     /// SGIs alone: each into its own slot, or into a free one, if that is all there is to do. What does not
     /// fit is left in the latch. False: a refill is needed. Private interrupts only, so the vCPU's lock

@@ -198,4 +198,26 @@ void Refill<File>::inject_timer_slow() {
     g_.post(work_refill); // flush() does it before the guest is entered, and returns whom to kick
 }
 
+template <class File>
+bool Refill<File>::relist_sgis(VcpuGic& g, File& file) {
+    if (g.waiting || g.unlisted_active) {
+        return false;
+    }
+    u64 work = g.work.exchange(0, std::memory_order_acquire); // sees what was done before each post
+    for (; work != 0; work &= work - 1) {
+        const u8 slot = g.slot_of[std::countr_zero(work) & 31];
+        if ((work >> 16) != 0 || slot == no_slot || ((g.latched >> slot) & 1) == 0) [[unlikely]] {
+            g.work.fetch_or(work, std::memory_order_relaxed);
+            return false;
+        }
+        u64 lr = (g.lr[slot].load(std::memory_order_relaxed) & ~Lr::Active::mask) | Lr::Pending::mask;
+        if (((file.empty() >> slot) & 1) == 0) {
+            lr |= file.read(slot) & Lr::Active::mask; // sent again by its own handler
+        }
+        g.lr[slot].store(lr, std::memory_order_relaxed);
+        file.write(slot, lr);
+    }
+    return true;
+}
+
 } // namespace atl::vgic
