@@ -66,14 +66,29 @@ Range<Pa> page_range(Range<Pa> range) {
     return {base, range.end().align_up(page_size) - base};
 }
 
+/// PSCI SYSTEM_OFF. Firmware that returns may have changed x0-x17 [DEN0028 §2.6], of which an exit leaves
+/// x10-x15 to the guest [el2/vectors.S]: they are put back.
 void power_off(el2::World& world) {
     world.console.service(world);
     const PsciConduit conduit = the_host->platform.psci;
-    register u64 x0 asm("x0") = abi::psci_system_off;
-    if (conduit == PsciConduit::smc) {
-        asm volatile("smc #0" : "+r"(x0)::"x1", "x2", "x3", "memory");
-    } else if (conduit == PsciConduit::hvc) {
-        asm volatile("hvc #0" : "+r"(x0)::"x1", "x2", "x3", "memory");
+    if (conduit != PsciConduit::none) {
+        register u64 x0 asm("x0") = abi::psci_system_off;
+        register u64 x1 asm("x1") = conduit == PsciConduit::smc ? 1 : 0;
+        asm volatile("stp x10, x11, [sp, #-64]!\n\t"
+                     "stp x12, x13, [sp, #16]\n\t"
+                     "stp x14, x15, [sp, #32]\n\t"
+                     "str x18, [sp, #48]\n\t"
+                     "cbz x1, 1f\n\t"
+                     "smc #0\n\t"
+                     "b 2f\n"
+                     "1:\thvc #0\n"
+                     "2:\tldr x18, [sp, #48]\n\t"
+                     "ldp x14, x15, [sp, #32]\n\t"
+                     "ldp x12, x13, [sp, #16]\n\t"
+                     "ldp x10, x11, [sp], #64"
+                     : "+r"(x0), "+r"(x1)
+                     :
+                     : "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x16", "x17", "cc", "memory");
     }
     log::warn("firmware cannot turn this machine off");
 }

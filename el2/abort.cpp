@@ -22,6 +22,12 @@ enum class Outcome : u8 { done, retry, nobody };
 
 constexpr u64 vector_table_bytes = 0x800;
 
+/// HPFAR_EL2, or a translation of FAR_EL2, names the place of these; of nothing else [DDI0487 D19.2.52].
+constexpr bool has_ipa(u64 fsc) {
+    const u64 type = arch::fsc_type(fsc);
+    return type == arch::fsc_translation || type == arch::fsc_access_flag || type == arch::fsc_permission;
+}
+
 constexpr u64 size_mask(unsigned size) {
     return ~u64{0} >> (64 - 8 * size);
 }
@@ -114,7 +120,8 @@ Action emulate_instruction(Vcpu& vcpu, u64 esr, const hw::FaultAddress& fault) {
     }
     const auto code = hw::translate_guest_read(GuestVa{vcpu.pc}, el0);
     if (!code.ok() || vcpu.vm->world->ledger.record(*code) == nullptr) {
-        return action::resume; // the guest changed its map meanwhile: let it fetch again
+        // It was fetched a moment ago: execute-only, or its map has changed. Repeating could go on for ever.
+        return refuse(vcpu, esr, fault.far, fault.ipa, "an instruction that cannot be read for emulation");
     }
     u32 word = 0;
     hw::copy_in(&word, *code, sizeof(word));
@@ -173,7 +180,11 @@ Action on_memory_fault(Vcpu& vcpu, u64 esr, const hw::FaultAddress& fault) {
         walk = vm.space.walk(fault.ipa);
     }
     const bool fetch = arch::exception_class(esr) == arch::ExceptionClass::instruction_abort_lower;
-    const bool write = !fetch && WnR::test(esr) && !arch::DataAbort::S1PTW::test(esr);
+    // A walk that may not update its descriptor faults on permission: that is a write, whatever the access
+    // was.
+    const bool walk_fault = arch::DataAbort::S1PTW::test(esr);
+    const bool write =
+        !fetch && (walk_fault ? arch::fsc_type(DFSC::get(esr)) == arch::fsc_permission : WnR::test(esr));
     if (walk.mapped &&
         (fetch ? walk.attributes.execute : (write ? walk.attributes.write : walk.attributes.read))) {
         return action::resume; // a block was being split or merged: repeat [stage2/address_space.hpp]
@@ -217,11 +228,11 @@ Action on_data_abort(Vcpu& vcpu, u64 esr) {
         const Action action = emulate_access(vcpu, esr, fault.ipa);
         return action != action::full_frame ? action : on_memory_fault(vcpu, esr, fault);
     }
+    if (!has_ipa(fsc)) {
+        return refuse(vcpu, esr, fault.far, Ipa{}, "the memory system reported an error");
+    }
     if (!fault.ipa_known) {
         return action::resume;
-    }
-    if (fsc == arch::fsc_external || arch::DataAbort::EA::test(esr)) {
-        return refuse(vcpu, esr, fault.far, fault.ipa, "the memory system reported an error");
     }
     const bool device = fault.ipa.value < guest_map::ram_base.value;
     if (device && arch::fsc_type(fsc) == arch::fsc_translation && !arch::DataAbort::S1PTW::test(esr)) {
@@ -235,6 +246,9 @@ Action on_data_abort(Vcpu& vcpu, u64 esr) {
 
 Action on_instruction_abort(Vcpu& vcpu, u64 esr) {
     const hw::FaultAddress fault = hw::fault_address(esr);
+    if (!has_ipa(DFSC::get(esr))) {
+        return refuse(vcpu, esr, fault.far, Ipa{}, "the memory system reported an error");
+    }
     if (!fault.ipa_known) {
         return action::resume;
     }

@@ -102,7 +102,9 @@ FaultAddress fault_address(u64 esr) {
 }
 
 void set_hcr(u64 value) {
-    ATOLL_MSR(hcr_el2, value); // synchronised by the ERET
+    // VSE is the hardware's: it clears when the guest takes the SError. Synchronised by the ERET.
+    const u64 vse = ATOLL_MRS(hcr_el2) & HcrEl2::VSE::mask;
+    ATOLL_MSR(hcr_el2, (value & ~HcrEl2::VSE::mask) | vse);
 }
 
 u64 guest_pstate() {

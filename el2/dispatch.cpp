@@ -11,7 +11,8 @@
 namespace atl::el2 {
 namespace {
 
-constexpr u32 max_reports_per_boot = 40;
+constexpr u32 max_reports = 40;    // about one VM's mistakes
+constexpr u64 report_seconds = 10; // in so long
 
 /// What the guest's CPU does not have, or AArch32 coprocessor accesses from EL0: undefined for the guest.
 Action on_undefined(Vcpu& vcpu, u64) {
@@ -76,7 +77,7 @@ Action on_smc(Vcpu& vcpu, u64) {
 }
 
 Action on_wfx(Vcpu& vcpu, u64 esr) {
-    // WFI and WFIT park until an interrupt; WFE and WFET give the CPU to whoever waits. All may end at any
+    // WFI parks until an interrupt; WFE, WFIT and WFET give the CPU to whoever waits. All may end at any
     // time.
     const u64 kind = arch::WfxTrap::TI::get(esr);
     vcpu.park_request = kind == 0;
@@ -111,11 +112,18 @@ void kick_vcpus(Vm& vm, VcpuMask mask) {
 }
 
 bool may_report(Vm& vm) {
-    const u32 n = __atomic_add_fetch(&vm.reports, 1, __ATOMIC_RELAXED);
-    if (n == max_reports_per_boot) {
-        log::warn("{}: further reports about this VM are left out until it restarts", vm.name());
+    // The budget comes back with time, not with a restart: a VM that keeps restarting is as loud as any
+    // other.
+    const u64 now = hw::counter();
+    if (now - __atomic_load_n(&vm.reports_since, __ATOMIC_RELAXED) > report_seconds * vm.world->counter_hz) {
+        __atomic_store_n(&vm.reports_since, now, __ATOMIC_RELAXED);
+        __atomic_store_n(&vm.reports, 0U, __ATOMIC_RELAXED);
     }
-    return n < max_reports_per_boot;
+    const u32 n = __atomic_add_fetch(&vm.reports, 1, __ATOMIC_RELAXED);
+    if (n == max_reports) {
+        log::warn("{}: further reports about this VM are left out for {} s", vm.name(), report_seconds);
+    }
+    return n < max_reports;
 }
 
 } // namespace atl::el2

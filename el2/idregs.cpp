@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sanitised ID registers as a table: one character per 4-bit field, from bits 63:60 down to 3:0.
 //   '.' the field reads 0       'p' the host's value
+//   'f' the field reads 0xf: not there, for fields where 0 means something
 //   '1'..'9' at most that value  's' at most 0 for a signed field: keeps 0xf (absent), turns more than 0 into
 //   0
 // A field is passed on only when it needs no state that Atoll does not switch and no trap that Atoll does not
@@ -41,8 +42,8 @@ constexpr Rule rules[] = {
     {4, 0, "p1.p.....1pp..1p"},
     // ID_AA64PFR1: SSBS BT; no MTE, SME
     {4, 1, "..............21"},
-    // ID_AA64DFR0: DoubleLock | CTX_CMPs WRPs BRPs DebugVer (up to v8.2); no PMU, trace, SPE
-    {5, 0, "......p.p.p.p..8"},
+    // ID_AA64DFR0: no DoubleLock | CTX_CMPs WRPs BRPs DebugVer (up to v8.2); no PMU, trace, SPE
+    {5, 0, "......f.p.p.p..8"},
     // ID_AA64ISAR0: RNDR TLB TS FHM | DP SM4 SM3 SHA3 | RDM TME Atomic CRC32 | SHA2 SHA1 AES -
     {6, 0, "ppppppppp.ppppp."},
     // ID_AA64ISAR1: LS64 XS I8MM DGH | BF16 SPECRES SB FRINTTS | GPI GPA LRCPC FCMA | JSCVT API APA DPB
@@ -81,6 +82,8 @@ constexpr u64 reduce(u64 host, char rule) {
         return host == 0xf ? host : 0;
     case '.':
         return 0;
+    case 'f':
+        return 0xf;
     default: {
         const auto limit = static_cast<u64>(rule - '0');
         return host < limit ? host : limit;

@@ -57,7 +57,7 @@ ExceptionEntry step_over(u64 pc, u64 pstate, u64 esr) {
 }
 
 Action inject_undefined(Vcpu& vcpu) {
-    vcpu.exception = {arch::Esr::EC::of(0) | arch::Esr::IL::mask, 0, false, 0};
+    vcpu.exception = {arch::Esr::EC::of(0) | arch::Esr::IL::mask, 0, false};
     ++vcpu.vm->undefined_injected;
     return action::inject;
 }
@@ -80,7 +80,7 @@ Action inject_external_abort(Vcpu& vcpu, u64 esr, u64 far, u64 pstate) {
     if (!instruction) {
         syndrome |= esr & (arch::DataAbort::WnR::mask | arch::DataAbort::CM::mask);
     }
-    vcpu.exception = {syndrome, far, true, 0};
+    vcpu.exception = {syndrome, far, true};
     ++vcpu.vm->aborts_injected;
     return action::inject;
 }

@@ -183,7 +183,6 @@ Status finish_load(World& world, Vm& vm, const Hooks::Placement& place) {
     }
     vm.state = VmState::running;
     vm.crashed = false;
-    vm.reports = 0;
     ++vm.boots;
     unqueue_job(job_cpu(vm), vm);
     if (!vm.rebooting) {
@@ -380,7 +379,7 @@ void stop_vm(Vm& vm, AfterStop after, bool crashed) {
     for (unsigned i = 0; i < vm.vcpu_count; ++i) {
         vm.vcpus[i]->left = false;
     }
-    if (!crashed) {
+    if (!crashed && (after == AfterStop::off || may_report(vm))) {
         log::info("{}: {}", vm.name(), after == AfterStop::restart ? "restarts" : "turns off");
     }
     for (unsigned cpu = 0; cpu < world.pcpu_count; ++cpu) {

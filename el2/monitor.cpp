@@ -67,8 +67,9 @@ void cmd_vms(Context c) {
             vm->config->window_bytes / mib);
         for (unsigned i = 0; i < vm->vcpu_count; ++i) {
             const Vcpu& v = *vm->vcpus[i];
+            const u64 now_loaded = v.cpu->current == &v ? hw::counter() - v.loaded_at : 0;
             say(c.world, "    vcpu {} on cpu {}  {}  ran {} ms\n", i, v.cpu->index, state_name(v),
-                v.run_ticks / (c.world.counter_hz / 1000));
+                (v.run_ticks + now_loaded) / (c.world.counter_hz / 1000));
         }
     }
 }

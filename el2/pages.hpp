@@ -12,9 +12,9 @@
 //  owned        the owner alone                            shared, lent, donated; released by the owner's end
 //  shared       the owner, and borrowers who retrieved     reclaimed once nobody maps it; the owner died
 //  lent         borrowers who retrieved                    the same
-//  donating     nobody                                     retrieved by the new owner; reclaimed; the owner
-//  died retained     borrowers only: the owner is gone          the last borrower relinquished scrubbing EL2,
-//  which zeroes it                       freed
+//  donating     nobody                                     retrieved by the new owner; reclaimed; owner died
+//  retained     borrowers only: the owner is gone          the last borrower relinquished
+//  scrubbing    EL2, which zeroes it                       freed
 //
 // A page is in at most one handle: a shared, lent or donating page cannot be shared again until it is
 // reclaimed. `mappings` counts retrieved mappings of borrowers; `dma_mappings` those of them that a device

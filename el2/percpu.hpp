@@ -47,6 +47,7 @@ struct alignas(64) PerCpu {
     Vcpu* home_list =
         nullptr; // every vCPU that lives here, linked by Vcpu::next_at_home; constant after boot
     u64 idle_since = 0;
+    bool has_ras = false; // this CPU has FEAT_RAS
     u64 idle_ticks = 0;
     u64 exits = 0;
     u64 switches = 0;

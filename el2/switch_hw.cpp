@@ -2,6 +2,7 @@
 // The world switch. Order matters and is explained where it does. [DDI0487 D19, D12; IHI0069 §6]
 #include "el2/switch_hw.hpp"
 
+#include "el2/cpu_hw.hpp"
 #include "el2/dispatch.hpp"
 #include "el2/hw.hpp"
 #include "el2/lifecycle.hpp"
@@ -25,6 +26,11 @@ u64 mdcr_value(bool trap_debug) {
     return MdcrEl2::HPMN::of(counters) | MdcrEl2::TPM::mask | MdcrEl2::TPMCR::mask | MdcrEl2::TDOSA::mask |
            MdcrEl2::TDRA::mask | MdcrEl2::TPMS::mask | MdcrEl2::TTRF::mask |
            (trap_debug ? MdcrEl2::TDA::mask : 0);
+}
+
+/// FEAT_RAS: DISR_EL1 of a guest is VDISR_EL2 while HCR_EL2.AMO is 1, whatever its ID registers say.
+bool has_ras() {
+    return Field<31, 28>::get(ATOLL_MRS(id_aa64pfr0_el1)) != 0;
 }
 
 bool has_pmu() {
@@ -98,8 +104,10 @@ void clear_newer_controls() {
     if (Field<43, 40>::get(mmfr1) != 0) { // FEAT_HCX: HCRX_EL2 = 0 keeps TCR2, SCTLR2, MOPS and the like away
         ATOLL_MSR(s3_4_c1_c2_2, 0);
     }
-    if (Field<59, 56>::get(mmfr0) !=
-        0) { // FEAT_FGT: HFGRTR, HFGWTR, HFGITR, HDFGRTR, HDFGWTR: no finer traps
+    if (Field<43, 40>::get(ATOLL_MRS(id_aa64pfr0_el1)) != 0) { // MPAM: MPAM2_EL2.TRAPMPAM0EL1, TRAPMPAM1EL1
+        ATOLL_MSR(s3_4_c10_c5_0, u64{3} << 48);
+    }
+    if (Field<59, 56>::get(mmfr0) != 0) { // FEAT_FGT: HFG[RWI]TR, HDFG[RW]TR: no finer traps
         ATOLL_MSR(s3_4_c1_c1_4, 0);
         ATOLL_MSR(s3_4_c1_c1_5, 0);
         ATOLL_MSR(s3_4_c1_c1_6, 0);
@@ -148,8 +156,17 @@ void init_cpu_for_guests(u64 vtcr) {
     ATOLL_MSR(cntp_ctl_el0, 0);
     ATOLL_MSR(cntvoff_el2, 0);
     ATOLL_MSR(oslar_el1, 0); // the guests' OS Lock is virtual
+    this_cpu().has_ras = has_ras();
     set_mdcr(true);
     clear_newer_controls();
+    isb();
+}
+
+void leave_no_guest() {
+    // The tables of the VM that ran last may be freed while this pCPU idles: nothing may walk them any more.
+    ATOLL_MSR(tcr_el1, tcr_epd);
+    isb();
+    ATOLL_MSR(vttbr_el2, 0);
     isb();
 }
 
@@ -177,6 +194,10 @@ void load_vcpu(Vcpu& vcpu) {
         last.vcpu = &vcpu;
     }
     ATOLL_MSR(tcr_el1, vcpu.sys.tcr);
+    if (cpu.has_ras) {
+        ATOLL_MSR(s3_4_c12_c1_1, 0);         // VDISR_EL2: guests have no RAS and no state there
+        ATOLL_MSR(s3_4_c5_c2_3, vcpu.vsesr); // VSESR_EL2: of a virtual SError that still waits
+    }
     fp_load(&vcpu.fp);
     if (vcpu.debug_live) {
         hw::enter_debug(vcpu);
@@ -209,6 +230,8 @@ void save_vcpu(Vcpu& vcpu) {
     isb(); // the line is low before its physical interrupt is released
     kick_vcpus(vm, vgic::save(vm.gic, vcpu.index, *cpu.list_registers));
     save_sysregs(vcpu.sys);
+    // HCR_EL2.VSE clears itself when the guest takes the virtual SError.
+    vcpu.hcr = (vcpu.hcr & ~HcrEl2::VSE::mask) | (ATOLL_MRS(hcr_el2) & HcrEl2::VSE::mask);
     fp_save(&vcpu.fp);
     if (vcpu.debug_live) {
         hw::leave_debug(vcpu);

@@ -12,6 +12,8 @@ void init_cpu_for_guests(u64 vtcr);
 /// HCR_EL2 for guests, without the traps for WFI and WFE that come and go.
 u64 base_hcr();
 
+/// Nobody is loaded and this pCPU may sleep: no guest's tables are in reach of a walk.
+void leave_no_guest();
 void load_vcpu(Vcpu& vcpu);
 /// Everything that the guest can change goes back into `vcpu`; its timers are sampled, its interrupts read
 /// back.

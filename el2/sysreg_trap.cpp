@@ -28,6 +28,7 @@ constexpr u32 icc_dir = sysreg_id(3, 0, 12, 11, 1);
 constexpr u32 icc_sgi1r = sysreg_id(3, 0, 12, 11, 5);
 constexpr u32 icc_asgi1r = sysreg_id(3, 0, 12, 11, 6);
 constexpr u32 icc_sgi0r = sysreg_id(3, 0, 12, 11, 7);
+constexpr u32 icc_sre = sysreg_id(3, 0, 12, 12, 5);
 constexpr u32 cntp_tval = sysreg_id(3, 3, 14, 2, 0);
 constexpr u32 cntp_ctl = sysreg_id(3, 3, 14, 2, 1);
 constexpr u32 cntp_cval = sysreg_id(3, 3, 14, 2, 2);
@@ -175,6 +176,8 @@ Action debug_register(Vcpu& vcpu, u32 id, u64 esr, bool read) {
     case cntp_cval:
     case cntp_tval:
         return physical_timer(vcpu, id, esr, read);
+    case icc_sre: // SRE, DFB, DIB are RAO/WI: there is no other interface [IHI0069 §12.2.22]
+        return read ? finish_read(vcpu, esr, 7) : action::advance;
     case actlr: // implementation defined content: none
         return read ? finish_read(vcpu, esr, 0) : action::advance;
     case dc_isw:

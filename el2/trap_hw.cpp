@@ -26,8 +26,8 @@ namespace {
 using vgic::GicV3;
 
 constexpr u32 first_special_intid = 1020;
+constexpr unsigned max_flushes = 2;         // in a row, before the guest runs on
 constexpr unsigned last_saved_register = 9; // el2/vectors.S save_volatile
-constexpr u64 serror_offset = 0x180;
 
 void record(PerCpu& cpu, const Vcpu& vcpu, u64 esr, u64 pc) {
     ExitRecord& slot = cpu.history[cpu.history_next++ % PerCpu::history_size];
@@ -45,7 +45,7 @@ void take_exception(Vcpu& vcpu) {
     const u64 pstate = ATOLL_MRS(spsr_el2);
     const bool has_pan = Field<23, 20>::get(ATOLL_MRS(id_aa64mmfr1_el1)) != 0;
     const ExceptionEntry entry =
-        exception_entry(pstate, ATOLL_MRS(vbar_el1), ATOLL_MRS(sctlr_el1), has_pan, vcpu.exception.offset);
+        exception_entry(pstate, ATOLL_MRS(vbar_el1), ATOLL_MRS(sctlr_el1), has_pan, 0);
     ATOLL_MSR(esr_el1, vcpu.exception.esr);
     if (vcpu.exception.has_far) {
         ATOLL_MSR(far_el1, vcpu.exception.far);
@@ -110,6 +110,7 @@ Vcpu& next_vcpu(PerCpu& cpu) {
         arm_timer(cpu, nullptr);
         cpu.work_pending = 0;
         if (!job) {
+            leave_no_guest();
             // Interrupts are masked but still end the WFI; whoever queued a vCPU since then has sent one.
             const u64 asleep = hw::counter();
             arch::dsb_sy();
@@ -135,9 +136,10 @@ Vcpu& schedule(PerCpu& cpu, Vcpu* loaded) {
 }
 
 /// Before a guest is entered: everything that was noted for it or for this pCPU. Returns leave when somebody
-/// else is to run instead.
+/// else is to run instead. Interrupts are looked at a bounded number of times: what other pCPUs post after
+/// that comes with an SGI, so that a VM whose vCPUs keep posting cannot hold the pCPU at EL2.
 [[gnu::always_inline]] inline Action do_work(PerCpu& cpu, Vcpu& vcpu) {
-    for (;;) {
+    for (unsigned flushes = 0;;) {
         if (cpu.work_pending != 0) [[unlikely]] {
             const u64 work = cpu.work_pending;
             cpu.work_pending = 0;
@@ -153,6 +155,9 @@ Vcpu& schedule(PerCpu& cpu, Vcpu* loaded) {
         }
         if (vgic::relist_sgis(*vcpu.gic, *cpu.list_registers)) [[likely]] {
             return action::resume; // whoever posts from now on also sends an SGI, which ends the guest's turn
+        }
+        if (flushes++ == max_flushes) {
+            return action::resume;
         }
         const VcpuMask others = vgic::flush(vcpu.vm->gic, vcpu.index, *cpu.list_registers);
         if (others != 0) [[unlikely]] {
@@ -281,18 +286,23 @@ Action el2_handle_irq(GuestFrame* frame) {
     return other_interrupt(cpu, vcpu, intid);
 }
 
-/// An SError: an asynchronous external abort. It is the guest's: it gets a virtual one. [DDI0487 D1.3.6]
+/// An SError: an asynchronous external abort. It is the guest's: it gets a virtual one, once its PSTATE.A
+/// lets it. [DDI0487 D1.3.6, D19.2.48 HCR_EL2.VSE]
 Action el2_handle_serror(GuestFrame* frame) {
     Vcpu& vcpu = *static_cast<Vcpu*>(frame);
     const u64 esr = ATOLL_MRS(esr_el2);
     vcpu.pc = ATOLL_MRS(elr_el2);
     record(*vcpu.cpu, vcpu, esr, vcpu.pc);
-    log::error("{} vcpu {}: SError at pc {:x}, esr {:x}: delivered to the guest", vcpu.vm->name(), vcpu.index,
-               vcpu.pc, esr);
-    vcpu.exception = {arch::Esr::EC::of(static_cast<u64>(arch::ExceptionClass::serror)) |
-                          arch::Esr::IL::mask | (esr & arch::Esr::ISS::mask),
-                      0, false, serror_offset};
-    return action::inject;
+    if (may_report(*vcpu.vm)) {
+        log::error("{} vcpu {}: SError at pc {:x}, esr {:x}: delivered to the guest", vcpu.vm->name(),
+                   vcpu.index, vcpu.pc, esr);
+    }
+    vcpu.vsesr = esr & arch::Esr::ISS::mask;
+    if (vcpu.cpu->has_ras) {
+        ATOLL_MSR(s3_4_c5_c2_3, vcpu.vsesr); // VSESR_EL2
+    }
+    ATOLL_MSR(hcr_el2, ATOLL_MRS(hcr_el2) | arch::HcrEl2::VSE::mask);
+    return action::resume;
 }
 
 /// What vectors.S has not done itself. Returns what is left: nothing, or a reason to go on in

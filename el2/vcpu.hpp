@@ -35,7 +35,6 @@ struct PendingException {
     u64 esr = 0;
     u64 far = 0;
     bool has_far = false;
-    u64 offset = 0; // into the vector table: 0 synchronous, 0x180 SError
 };
 
 /// PSCI's view of a vCPU [DEN0022E §5.7 AFFINITY_INFO].
@@ -55,6 +54,7 @@ struct Vcpu : GuestFrame, SchedNode {
     bool left = false;         // of a stopping VM: it is off for good; under lifecycle_lock
     std::atomic<Power> power{Power::off};
     u64 hcr = 0;
+    u64 vsesr = 0;    // syndrome of a virtual SError that waits (HCR_EL2.VSE)
     u64 start_pc = 0; // CPU_ON's entry and context, valid while on_pending
     u64 start_context = 0;
     PendingException exception{};

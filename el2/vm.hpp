@@ -24,7 +24,9 @@ struct World;
 ///   loading -> running         the load job is done; vCPU 0 starts
 ///   running -> stopping        SYSTEM_OFF, SYSTEM_RESET, crash, monitor
 ///   stopping -> loading        the last vCPU has left, and a restart was asked for
-///   stopping -> absent         the last vCPU has left: RAM scrubbed and given back
+///   stopping -> tearing_down   the last vCPU has left, and it stays off
+///   loading -> tearing_down    it cannot be loaded
+///   tearing_down -> absent     RAM is scrubbed and given back
 enum class VmState : u8 { absent, loading, running, stopping, tearing_down };
 
 /// What happens once every vCPU has left.
@@ -74,6 +76,7 @@ struct Vm {
     unsigned run_count = 0;
     RamRun runs[max_runs] = {};
 
+    u64 reports_since = 0;
     u32 reports = 0; // lines about this VM's mistakes since its boot: throttled
     u64 undefined_injected = 0;
     u64 aborts_injected = 0;

@@ -138,8 +138,9 @@ Status GicV3::init_cpu(PcpuIndex cpu, Mpidr mpidr) {
     if (!frame) {
         return frame.error();
     }
-    // System registers for EL2 and, by Enable, for EL1; no IRQ or FIQ bypass [§12.2 ICC_SRE_EL2].
-    asm volatile("msr icc_sre_el2, %0\n isb" ::"r"(u64{0xf}));
+    // System registers for EL2; no IRQ or FIQ bypass. Enable = 0: EL1's view of ICC_SRE_EL1 traps, so that no
+    // guest turns system registers off for the next one [§12.2 ICC_SRE_EL2].
+    asm volatile("msr icc_sre_el2, %0\n isb" ::"r"(u64{0x7}));
     u64 sre;
     asm volatile("mrs %0, icc_sre_el2" : "=r"(sre));
     if ((sre & 1) == 0) {

@@ -8,9 +8,9 @@
 //   free       -> shared      MEM_SHARE, complete
 //   receiving  -> shared      the last fragment
 //   receiving  -> free        a bad fragment, MEM_RECLAIM by the owner, RXTX_UNMAP, the owner dies
-//   shared     -> free        MEM_RECLAIM (nobody has it retrieved), ATOLL_MEM_REVOKE, the owner dies,
-//   unretrieved shared     -> orphan      the owner dies while a borrower has it orphan     -> free the last
-//   borrower relinquishes or dies; the pages go back to the pool
+//   shared     -> free        MEM_RECLAIM (nobody has it retrieved), ATOLL_MEM_REVOKE, the owner dies
+//   shared     -> orphan      the owner dies while a borrower has it
+//   orphan     -> free        the last borrower relinquishes or dies; the pages go back to the pool
 // Pages are claimed as the descriptor is read, constituent by constituent, and released again when any is
 // refused, so a transaction is all or nothing and a page that is named twice is found by its own record.
 // [DEN0140 v1.1 memory management protocol]

@@ -293,7 +293,7 @@ void Machine::preempt(unsigned cpu_index) {
 
 void Machine::take_exception(Vcpu& v) {
     FakeEl2Hw::Cpu& h = hw().here();
-    const ExceptionEntry entry = exception_entry(h.pstate, v.sys.vbar, v.sys.sctlr, true, v.exception.offset);
+    const ExceptionEntry entry = exception_entry(h.pstate, v.sys.vbar, v.sys.sctlr, true, 0);
     v.sys.esr = v.exception.esr;
     if (v.exception.has_far) {
         v.sys.far = v.exception.far;
