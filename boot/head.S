@@ -269,6 +269,25 @@ switch_el2_table:
     isb
     br      x9                       // x30 as the caller left it: back at the image's address
 
+// u64 firmware_call(u64 function, u64 smc): a call of firmware without arguments that may return. Firmware may change
+// x0-x17 [DEN0028 §2.6], of which an exit leaves x10-x15 (and x18) to the guest [el2/vectors.S]: they are put back.
+    .text
+    .global firmware_call
+firmware_call:
+    stp     x10, x11, [sp, #-64]!
+    stp     x12, x13, [sp, #16]
+    stp     x14, x15, [sp, #32]
+    str     x18, [sp, #48]
+    cbz     x1, 1f
+    smc     #0
+    b       2f
+1:  hvc     #0
+2:  ldr     x18, [sp, #48]
+    ldp     x14, x15, [sp, #32]
+    ldp     x12, x13, [sp, #16]
+    ldp     x10, x11, [sp], #64
+    ret
+
     .section .boot_tables, "aw", %nobits
     .space  6 * 4096
 

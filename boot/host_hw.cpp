@@ -13,6 +13,7 @@
 #include "stage2/tlb_hw.hpp"
 
 extern "C" char el2_vectors[];
+extern "C" atl::u64 firmware_call(atl::u64 function, atl::u64 smc);
 
 namespace atl::boot {
 namespace {
@@ -66,29 +67,11 @@ Range<Pa> page_range(Range<Pa> range) {
     return {base, range.end().align_up(page_size) - base};
 }
 
-/// PSCI SYSTEM_OFF. Firmware that returns may have changed x0-x17 [DEN0028 §2.6], of which an exit leaves
-/// x10-x15 to the guest [el2/vectors.S]: they are put back.
 void power_off(el2::World& world) {
     world.console.service(world);
     const PsciConduit conduit = the_host->platform.psci;
     if (conduit != PsciConduit::none) {
-        register u64 x0 asm("x0") = abi::psci_system_off;
-        register u64 x1 asm("x1") = conduit == PsciConduit::smc ? 1 : 0;
-        asm volatile("stp x10, x11, [sp, #-64]!\n\t"
-                     "stp x12, x13, [sp, #16]\n\t"
-                     "stp x14, x15, [sp, #32]\n\t"
-                     "str x18, [sp, #48]\n\t"
-                     "cbz x1, 1f\n\t"
-                     "smc #0\n\t"
-                     "b 2f\n"
-                     "1:\thvc #0\n"
-                     "2:\tldr x18, [sp, #48]\n\t"
-                     "ldp x14, x15, [sp, #32]\n\t"
-                     "ldp x12, x13, [sp, #16]\n\t"
-                     "ldp x10, x11, [sp], #64"
-                     : "+r"(x0), "+r"(x1)
-                     :
-                     : "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x16", "x17", "cc", "memory");
+        firmware_call(abi::psci_system_off, conduit == PsciConduit::smc ? 1 : 0);
     }
     log::warn("firmware cannot turn this machine off");
 }
@@ -307,7 +290,11 @@ void Host::configure_interrupts(unsigned cpu) {
     const el2::HostIntids& ids = world->intids;
     for (const u32 intid :
          {u32{el2::kick_sgi}, u32{el2::stop_sgi}, ids.virtual_timer, ids.el2_timer, ids.maintenance}) {
-        ATOLL_CHECK(gic.set_priority(index, Intid{intid}, vgic::host_priority).ok());
+        // Among equals the lower INTID wins for ever: kicks must not hold back the timer that ends a slice.
+        const bool timer = intid == ids.el2_timer;
+        ATOLL_CHECK(
+            gic.set_priority(index, Intid{intid}, timer ? vgic::host_priority - 0x20 : vgic::host_priority)
+                .ok());
         ATOLL_CHECK(gic.enable(index, Intid{intid}).ok());
     }
     if (cpu == 0 && ids.uart != 0) {

@@ -133,6 +133,23 @@ class Checker:
                         bad.append(f"{name}: {match.group(1)} {match.group(2)}")
         self.verdict("C++ leaves a guest's x10-x15 and x18 alone", bad)
 
+    def tail_calls(self):
+        """spill_and_call [el2/vectors.S] stores x10-x30 as the guest left them: nothing on the way may have a frame."""
+        bad = []
+        seen = 0
+        inside = False
+        for line in tool(self.cross, "objdump", "-d", "--no-show-raw-insn", "-C", self.elf).split("\n"):
+            match = FUNCTION.match(line)
+            if match:
+                function = match.group(1)
+                inside = re.search(r"\b(?:fast_sysreg|fast_data_abort|el2_handle_sync)\b", function) is not None
+                seen += inside
+            elif inside and re.search(r"\t(?:bl|blr)\t|\bsp\b|\b[xw](?:19|2\d|30)\b", line):
+                bad.append(f"{function}: {line.split(chr(9), 1)[-1]}")
+        if seen < 3:
+            bad.append("the functions in question are not there: has the exit path changed?")
+        self.verdict("the way to spill_and_call has no frame", bad)
+
     def size(self):
         fields = tool(self.cross, "size", self.elf).split("\n")[1].split()
         text, data, bss = (int(f) for f in fields[:3])
@@ -159,6 +176,7 @@ def main():
         checker.fp_registers()
         checker.system_instructions()
         checker.guest_registers()
+        checker.tail_calls()
         checker.size()
     except (RuntimeError, OSError) as error:
         print(f"FAIL image: {error}")
