@@ -70,7 +70,7 @@ def converse(guest, abi):
     ask("kill %1; false; echo code $?", "code 1")
     ask("exit", "BusyBox")  # init gives a new shell, and does not run atoll.run again
     ask("ls -l /dev/console; hostname", "5, +1 .*/dev/console", "\nalpha\r")
-    ask("reboot", "Requesting system reboot", "is up", "says hello")
+    ask("reboot", "reboot: Restarting system", "is up", "says hello")  # init's own last line can get lost
     guest.sendline("poweroff")
     guest.expect(pexpect.EOF)
 
