@@ -61,7 +61,7 @@ TEST_CASE("idregs: what a Cortex-A57 has reaches its guest, but for EL2, EL3, PM
     CHECK(guest[pfr0] == 0x12); // EL1 AArch64 only, EL0 both; FP and AdvSIMD
     CHECK(guest[isar0] == 0x0001'1120);
     CHECK(guest[dfr0] == 0xf0'1030'5006); // breakpoints, watchpoints, debug v8; no PMU, no trace
-    CHECK((guest[mmfr0] & 0xf) == 2);  // 40 bits, as the stage-2 map
+    CHECK((guest[mmfr0] & 0xf) == 2);     // 40 bits, as the stage-2 map
     CHECK((guest[mmfr0] >> 4) == (cortex_a57()[mmfr0] >> 4 & ~u64{0xf00}));
     CHECK(guest[id_index(1, 0)] == 0x131);
     CHECK(guest[id_index(2, 0)] == 0x0210'1110);
