@@ -53,7 +53,7 @@ GALLERY := $(sort $(wildcard guests/manifests/gallery/*.dts))
 BUNDLES := $(MANIFESTS:guests/manifests/%.dts=build/bundles/%.bundle)
 GALLERY_BUNDLES := $(GALLERY:guests/manifests/gallery/%.dts=build/bundles/gallery/%.bundle)
 
-included = $(shell awk -F'"' '/incbin/ { print $$2 }' $(1) | sort -u)
+included = $(shell awk -F'"' '/incbin/ { print $$2 }' $(1) 2>/dev/null | sort -u)
 resolved = $(foreach f,$(call included,$(1)),$(firstword $(wildcard $(f) .deps/$(f)) build/$(f)))
 define bundle_inputs
 build/bundles/$(1).bundle: $(call resolved,guests/manifests/$(1).dts)
