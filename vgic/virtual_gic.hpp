@@ -11,9 +11,9 @@
 //  the PC
 //    and re-enter the guest: another vCPU's list registers must be read back first, which its kick does.
 //  - A VcpuMask means: for each vCPU in it, make it runnable if parked, and if it is loaded on another pCPU
-//    send that pCPU an SGI. The exit alone is enough: every entry tests vcpu(i).needs_flush() and calls flush().
+//    send that pCPU an SGI. The exit alone is enough: each entry tests vcpu(i).needs_flush() and calls flush().
 //  - Parking: save(); if has_pending() it stays runnable; else it is parked, unless a wake-up was noted since
-//    it was picked (el2/sched.hpp wake_hint). Whoever makes an interrupt pending posts it first and wakes then:
+//    it was picked (el2/sched.hpp wake_hint). Whoever makes an interrupt pending posts it first, then wakes:
 //    no wake-up is lost.
 #pragma once
 #include <array>
