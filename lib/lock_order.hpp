@@ -25,6 +25,8 @@ constexpr const char* to_string(LockRank rank) {
         return "scheduler";
     case LockRank::smmu_queue:
         return "smmu_queue";
+    case LockRank::its_queue:
+        return "its_queue";
     case LockRank::page_pool:
         return "page_pool";
     case LockRank::console:

@@ -18,12 +18,13 @@ enum class LockRank : u8 {
     vgic_dist,     // one VM's virtual distributor
     vgic_vcpu,     // one vCPU's interrupt state
     scheduler,     // one pCPU's run queue
-    smmu_queue,
+    smmu_queue,    // each SMMU's command queue
+    its_queue,     // the ITS's command queue
     page_pool,
     console,
     log,
 };
-constexpr unsigned lock_ranks = 11;
+constexpr unsigned lock_ranks = 12;
 static_assert(static_cast<unsigned>(LockRank::log) + 1 == lock_ranks);
 
 #if defined(ATOLL_DEBUG)

@@ -2,6 +2,8 @@
 // The physical GICv3: bring-up and per-interrupt configuration. The CPU interface's hot accessors are in the
 // header. Locks: none (see the header). Register accesses are single-copy atomic stores to device memory of
 // the direct map. Spec: [IHI0069 §3, §4, §12.8 to §12.11].
+#include "lib/arch/its.hpp"
+#include "vgic/its.hpp"
 #include "vgic/lr_file_hw.hpp"
 
 namespace atl::vgic {
@@ -180,6 +182,45 @@ Status GicV3::init_cpu(PcpuIndex cpu, Mpidr mpidr) {
     }
     asm volatile("msr icc_igrpen1_el1, %0\n isb" ::"r"(u64{1}));
     return {};
+}
+
+/// [§12.11 GICR_CTLR.EnableLPIs, GICR_PROPBASER, GICR_PENDBASER; §5.1.1 LPI tables]
+Status GicV3::enable_lpis(PcpuIndex cpu, Pa configuration, Pa pending, bool coherent) {
+    const HypVa frame = files_[cpu.value].redistributor_;
+    if (!gic::GicrTyper::PLPIS::test(read64(frame, gicr::typer))) {
+        return Error::not_supported;
+    }
+    constexpr auto enable = static_cast<u32>(gic::GicrLpiCtlr::EnableLPIs::mask);
+    write32(frame, gicr::ctlr, read32(frame, gicr::ctlr) & ~enable);
+    ATOLL_TRY(wait_clear(frame, gicr::ctlr, gic::GicrCtlr::RWP::mask));
+    if ((read32(frame, gicr::ctlr) & enable) != 0) {
+        return Error::not_supported; // once set it may be fixed, and the tables with it
+    }
+    const u64 shareability = coherent ? gic::shareability_inner : 0;
+    const u64 cache = coherent ? gic::cache_write_back : 1;
+    write64(frame, gicr::propbaser,
+            gic::GicrPropbaser::IDbits::of(lpi_id_bits - 1) | gic::GicrPropbaser::InnerCache::of(cache) |
+                gic::GicrPropbaser::Shareability::of(shareability) |
+                (configuration.value & gic::GicrPropbaser::Physical_Address::mask));
+    write64(frame, gicr::pendbaser,
+            gic::GicrPendbaser::PTZ::mask | gic::GicrPendbaser::InnerCache::of(cache) |
+                gic::GicrPendbaser::Shareability::of(shareability) |
+                (pending.value & gic::GicrPendbaser::Physical_Address::mask));
+    const bool snoops = gic::GicrPropbaser::Shareability::test(read64(frame, gicr::propbaser));
+    if (coherent && !snoops) {
+        return Error::
+            not_supported; // the ITS snoops and the redistributor does not: no such machine is known
+    }
+    write32(frame, gicr::ctlr, read32(frame, gicr::ctlr) | enable);
+    // Enabled before the first MAPC names this redistributor.
+    asm volatile("dsb sy" ::: "memory");
+    return {};
+}
+
+u64 GicV3::its_target(PcpuIndex cpu, bool by_address) const {
+    const HypVa frame = files_[cpu.value].redistributor_;
+    return by_address ? direct_map_pa(frame).value
+                      : gic::GicrTyper::ProcessorNumber::get(read64(frame, gicr::typer)) << 16;
 }
 
 Result<GicV3::Place> GicV3::place(PcpuIndex cpu, Intid intid) const {

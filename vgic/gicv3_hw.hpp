@@ -74,6 +74,13 @@ class GicV3 {
     /// An SPI to one CPU.
     Status route(Intid spi, Mpidr target);
 
+    /// Lets LPIs reach `cpu`: `configuration` is the table that all CPUs share (vgic/its.hpp), `pending` 64 KiB of this
+    /// CPU's own, zeroed, cleaned, 64 KiB aligned; both stay. After init_cpu. not_supported: no LPIs here, or firmware
+    /// has turned them on for good with tables of its own.
+    Status enable_lpis(PcpuIndex cpu, Pa configuration, Pa pending, bool coherent);
+    /// What the ITS calls this CPU's redistributor [IHI0069 GITS_TYPER.PTA].
+    u64 its_target(PcpuIndex cpu, bool by_address) const;
+
     // The CPU interface of the pCPU that runs this. At EL2 with HCR_EL2.IMO = 1 these are the physical
     // registers.
     static Intid acknowledge();             // 1020 and above: nothing to do
