@@ -15,8 +15,8 @@ constexpr u64 bytes_per_word_array = 0x80;
 
 u64 VirtualGic::gicd_typer() const {
     using T = gic::GicdTyper;
-    // One security state, no LPIs, no message-based SPIs, 10 INTID bits, 1 of N supported, no range selector.
-    return T::ITLinesNumber::of(config_.spis / 32) | T::IDbits::of(9);
+    // One security state, no LPIs, message-based SPIs, 10 INTID bits, 1 of N supported, no range selector.
+    return T::ITLinesNumber::of(config_.spis / 32) | T::MBIS::mask | T::IDbits::of(9);
 }
 
 /// A register write is complete when no loaded vCPU still runs with list registers from before it.
@@ -150,6 +150,7 @@ Access VirtualGic::spi_word_write(VcpuIndex caller, u64 offset, u32 value) {
                 const u8 target = bank.target[i].load(std::memory_order_relaxed);
                 set_owner(bank, i, target != no_vcpu ? target : caller.value);
             } else if ((changed & bit & ~bank.active & ~bank.listed) != 0 && owned) {
+                deactivated(bank, bit);
                 set_owner(bank, i, no_vcpu);
             }
         }
@@ -186,6 +187,27 @@ VcpuMask VirtualGic::write_route(VcpuIndex caller, u64 offset, unsigned size, u6
     std::atomic_thread_fence(std::memory_order_seq_cst);
     mask |= notify(bank, bit & bank.busy(), work_recall, caller);
     return mask;
+}
+
+/// GICD_SETSPI_NSR, GICD_CLRSPI_NSR: an SPI's pending state by message [§12.9]. As a device would raise it: a level one
+/// has its input raised or lowered, an edge one is pending once. INTIDs that are no SPI of this VM: no effect. A device's
+/// own message takes another way (pulse()).
+VcpuMask VirtualGic::message_spi(VcpuIndex caller, u32 value, bool set) {
+    const auto intid = static_cast<u32>(gic::GicdSetspiIntid::get(value));
+    if (intid < gic::first_spi || intid >= intid_count()) {
+        return 0;
+    }
+    SpiBank& bank = banks_[intid / 32 - 1];
+    const u32 bit = 1u << (intid % 32);
+    VcpuMask mask = 0;
+    if ((std::atomic_ref<u32>(bank.edge).load(std::memory_order_relaxed) & bit) == 0) {
+        mask = set_line(Intid{intid}, set);
+    } else if (set) {
+        mask = pulse(Intid{intid});
+    } else {
+        return spi_word_write(caller, gicd::icpendr + 4 * u64{intid / 32}, bit).kick;
+    }
+    return mask & ~(1u << caller.value); // its own exit is enough
 }
 
 Access VirtualGic::gicd_read(VcpuIndex caller, u64 offset, unsigned size) {
@@ -246,6 +268,9 @@ Access VirtualGic::gicd_write(VcpuIndex caller, u64 offset, unsigned size, u64 v
             const u32 enables = word & static_cast<u32>(C::EnableGrp0::mask | C::EnableGrp1::mask);
             const u32 old = groups_.exchange(enables);
             return {0, old == enables ? 0 : notify_all(work_recall, caller)};
+        }
+        if (offset == gicd::setspi_nsr || offset == gicd::clrspi_nsr) {
+            return {0, message_spi(caller, word, offset == gicd::setspi_nsr)};
         }
         if (offset >= first_word_register && offset < end_word_register) {
             return spi_word_write(caller, offset, word);

@@ -160,8 +160,12 @@ class Refill {
             if (intid >= gic::first_spi && (spi_bank(intid).owned[index_.value] & bit) == 0) {
                 return 0; // not active here
             }
+            const bool unlisted = (bank.active & bit) != 0;
             bank.active &= ~bit;
             bank.drop_active |= bank.listed & bit;
+            if (unlisted) {
+                ended(intid);
+            }
             disown(intid);
         }
         return refill(false);
@@ -265,6 +269,7 @@ class Refill {
             }
             const u32 intid = TopList::intid(most_urgent[0]);
             bank_of(intid).active &= ~(1u << (intid % 32));
+            ended(intid);
             disown(intid);
         }
     }
@@ -279,6 +284,13 @@ class Refill {
             if (bank.busy() != 0) {
                 f(bank, gic::first_spi + 32 * b, bank.owned[index_.value]);
             }
+        }
+    }
+
+    /// The guest has deactivated it.
+    void ended(u32 intid) {
+        if (intid >= gic::first_spi) {
+            gic_.deactivated(spi_bank(intid), 1u << (intid % 32));
         }
     }
 
@@ -329,6 +341,9 @@ class Refill {
         if (intid < gic::first_spi) {
             g_.slot_of[intid] = no_slot;
         } else {
+            if (!active && !Lr::Pending::test(lr)) {
+                ended(intid);
+            }
             disown(intid);
         }
     }

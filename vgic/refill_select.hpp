@@ -93,8 +93,10 @@ void Refill<File>::list(unsigned slot, u32 intid) {
         bank.active &= ~bit;
     }
     const bool wanted = here && (bank.forwarded(gic_.groups()) & bit) != 0;
-    // HW = 1 has no active-and-pending state [IHI0069 §12.4 ICH_LR<n>_EL2].
-    if (wanted && !(active && (timer || !merge_pending_))) {
+    // HW = 1 has no active-and-pending state [IHI0069 §12.4 ICH_LR<n>_EL2], and a line of the host's is not looked at
+    // again before its deactivation.
+    const bool host = intid >= gic::first_spi && (spi_bank(intid).host_backed & bit) != 0;
+    if (wanted && !(active && (timer || host || !merge_pending_))) {
         if ((bank.latch.load(std::memory_order_relaxed) & bit) != 0) {
             bank.latch.fetch_and(~bit, std::memory_order_relaxed);
             lr |= Lr::Pending::mask;

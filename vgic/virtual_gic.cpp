@@ -61,6 +61,25 @@ Status VirtualGic::reset() {
     return {};
 }
 
+Status VirtualGic::back_by_host(Intid spi, bool backed) {
+    if (spi.value < gic::first_spi || spi.value >= intid_count()) {
+        return Error::invalid_argument;
+    }
+    u32& mask = banks_[spi.value / 32 - 1].host_backed;
+    const u32 bit = 1u << (spi.value % 32);
+    mask = backed ? mask | bit : mask & ~bit;
+    return {};
+}
+
+/// The input falls first: the physical line may fire again, on any CPU, as soon as it is let go.
+void VirtualGic::resample(SpiBank& bank, u32 bits) {
+    const auto first = static_cast<u32>(&bank - banks_.data()) * 32 + gic::first_spi;
+    for (; bits != 0; bits &= bits - 1) {
+        bank.line.fetch_and(~(bits & -bits));
+        host_lines_.resample(host_lines_.context, Intid{first + static_cast<u32>(std::countr_zero(bits))});
+    }
+}
+
 void VirtualGic::set_owner(SpiBank& bank, unsigned i, u8 owner) {
     const u8 old = bank.owner[i].load(std::memory_order_relaxed);
     if (old != no_vcpu) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// VirtualGic: one VM's GICv3 (one security state, affinity routing always on, no LPIs): the truth about each
+// VirtualGic: one VM's GICv3 (one security state, affinity routing always on, message-based SPIs, no LPIs): the truth about each
 // interrupt; list registers are a cache of it (vgic/refill.hpp). Pure: compiled for the host too.
 // Does not own: list-register hardware (vgic/switch.hpp), who runs where, how a vCPU is kicked.
 // Locks: SPI state under dist_lock (rank vgic_dist), private state under each vCPU's (rank vgic_vcpu), in
@@ -33,6 +33,16 @@ struct SpiBank : Bank {
     std::atomic<u8> target[32] = {};   // vCPU of `routed`, or no_vcpu
     std::atomic<u8> owner[32] = {};    // vCPU of `owned`, or no_vcpu
     u64 route[32] = {};                // GICD_IROUTER as written
+    u32 host_backed = 0; // bit i: stands for a physical line (see HostLines); constant while the VM runs
+};
+
+/// SPIs that stand for a physical level-triggered line of a passthrough device. When the line rises EL2 leaves the
+/// physical interrupt active, so that it stays quiet, and raises the SPI's input. When the guest has deactivated the SPI
+/// the input falls and `resample` is called, with the distributor's lock held: it deactivates the physical interrupt,
+/// which fires again if the line is still high.
+struct HostLines {
+    void* context = nullptr;
+    void (*resample)(void* context, Intid spi) = nullptr;
 };
 
 struct Access {
@@ -56,6 +66,10 @@ class VirtualGic {
   public:
     /// Before any vCPU runs. invalid_argument when a limit is exceeded.
     Status init(const Config& config);
+    /// Before any vCPU runs. SPIs that do not exist: invalid_argument.
+    void set_host_lines(const HostLines& lines) { host_lines_ = lines; }
+    Status back_by_host(Intid spi, bool backed);
+
     /// Everything to reset values. busy while a vCPU is loaded (save() releases what it holds).
     Status reset();
 
@@ -94,6 +108,12 @@ class VirtualGic {
     SpiBank& bank(unsigned index) { return banks_[index]; }
     u32 groups() const { return groups_.load(std::memory_order_relaxed); }
     void set_owner(SpiBank& bank, unsigned i, u8 owner);
+    /// The guest has deactivated those `bits` of a bank.
+    void deactivated(SpiBank& bank, u32 bits) {
+        if ((bank.host_backed & bits) != 0) [[unlikely]] {
+            resample(bank, bank.host_backed & bits);
+        }
+    }
     /// Tells every vCPU to which `bits` of `bank` matter (routed to, listed or active on). Returns those not
     /// `caller`.
     VcpuMask notify(SpiBank& bank, u32 bits, u64 work, VcpuIndex caller);
@@ -119,6 +139,8 @@ class VirtualGic {
     u64 gicr_typer(unsigned index) const;
     Access gicd_state_read(VcpuIndex caller, u64 offset, unsigned size);
     Access gicr_state_read(VcpuIndex caller, unsigned index, u64 offset, unsigned size);
+    void resample(SpiBank& bank, u32 bits);
+    VcpuMask message_spi(VcpuIndex caller, u32 value, bool set);
     Access spi_word_read(VcpuIndex caller, u64 offset);
     Access spi_word_write(VcpuIndex caller, u64 offset, u32 value);
     Access private_word_read(VcpuIndex caller, unsigned index, u64 offset);
@@ -131,6 +153,7 @@ class VirtualGic {
     bool would_deliver(const CpuInterface& cpu, u32 priority, bool group1) const;
 
     Config config_{};
+    HostLines host_lines_{};
     u8 priority_mask_ = 0xf8;
     std::atomic<u32> groups_{0}; // GICD_CTLR.EnableGrp1:EnableGrp0
     SpinLock dist_lock_{LockRank::vgic_dist};

@@ -18,6 +18,8 @@ namespace gicd {
 constexpr u64 ctlr = 0x0000;
 constexpr u64 typer = 0x0004;
 constexpr u64 iidr = 0x0008;
+constexpr u64 setspi_nsr = 0x0040; // write-only, with GICD_TYPER.MBIS
+constexpr u64 clrspi_nsr = 0x0048;
 constexpr u64 igroupr = 0x0080;
 constexpr u64 isenabler = 0x0100;
 constexpr u64 icenabler = 0x0180;
@@ -80,6 +82,8 @@ struct GicdTyper { // [IHI0069 §12.9]
     using No1N = Bit<25>;
     using RSS = Bit<26>;
 };
+/// GICD_SETSPI_NSR and GICD_CLRSPI_NSR [IHI0069 §12.9].
+using GicdSetspiIntid = Field<12, 0>;
 struct GicdIrouter { // [IHI0069 §12.9]
     using Aff012 = Field<23, 0>;
     using IRM = Bit<31>;

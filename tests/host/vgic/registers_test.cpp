@@ -30,7 +30,7 @@ TEST_CASE("configuration limits") {
 
 TEST_CASE("identification") {
     TestVm vm(3, 4, 96);
-    CHECK(vm.rd(0, gicd::typer) == ((9u << 19) | 3));
+    CHECK(vm.rd(0, gicd::typer) == ((9u << 19) | (1u << 16) | 3)); // MBIS
     CHECK((vm.rd(0, gic::pidr2) & 0xf0) == 0x30);
     CHECK((vm.rrd(0, 1, gic::pidr2) & 0xf0) == 0x30);
     CHECK((vm.rrd(0, 1, gicr::sgi_base + gic::pidr2) & 0xf0) == 0x30);
@@ -352,4 +352,107 @@ TEST_CASE("the dump names what is going on") {
                          }});
     CHECK(text.find("vCPU 0 loaded") != std::string::npos);
     CHECK(text.find("40 prio 0xa0 edge enabled listed: pending") != std::string::npos);
+}
+
+TEST_CASE("message-based SPIs: SETSPI and CLRSPI from a guest") {
+    TestVm vm(1);
+    vm.boot();
+    vm.load_all();
+    vm.wr(0, gicd::setspi_nsr, 40); // level: an input that stays
+    CHECK(vm.ack(0) == 40);
+    vm.eoi(0, 40);
+    CHECK(vm.ack(0) == 40);
+    vm.wr(0, gicd::clrspi_nsr, 40);
+    vm.eoi(0, 40);
+    CHECK(vm.ack(0) == 1023);
+    vm.edge(41);
+    vm.wr(0, gicd::setspi_nsr, 41); // edge: once
+    CHECK(vm.ack(0) == 41);
+    vm.eoi(0, 41);
+    CHECK(vm.ack(0) == 1023);
+    for (const u32 nothing : {0u, 27u, 31u, 96u, 1023u, 8192u, ~0u}) {
+        vm.wr(0, gicd::setspi_nsr, nothing);
+        vm.wr(0, gicd::clrspi_nsr, nothing);
+    }
+    vm.wr(0, gicd::setspi_nsr, 42, 2); // half a register: nothing
+    CHECK(vm.ack(0) == 1023);
+    CHECK(vm.rd(0, gicd::setspi_nsr) == 0);
+}
+
+TEST_CASE("a physical line behind an SPI is let go exactly when the guest has deactivated it") {
+    TestVm vm(2);
+    static u32 resampled;
+    static u32 last;
+    resampled = 0;
+    vm.gic.set_host_lines({nullptr, [](void*, Intid spi) {
+                               ++resampled;
+                               last = spi.value;
+                           }});
+    REQUIRE(vm.gic.back_by_host({36}, true).ok());
+    CHECK_FALSE(vm.gic.back_by_host({31}, true).ok());
+    CHECK_FALSE(vm.gic.back_by_host({96}, true).ok());
+    vm.boot();
+    vm.load_all();
+
+    SUBCASE("acknowledge and EOI") {
+        vm.line(36, true);
+        CHECK(vm.ack(0) == 36);
+        CHECK(resampled == 0);
+        vm.eoi(0, 36);
+        CHECK(resampled == 1);
+        CHECK(last == 36);
+        CHECK(vm.ack(0) == 1023); // the input fell with it
+        vm.line(36, true);        // it fires again: the device still asks
+        CHECK(vm.ack(0) == 36);
+        vm.eoi(0, 36);
+        CHECK(resampled == 2);
+    }
+    SUBCASE("never taken: it stays") {
+        vm.line(36, true);
+        vm.save(0);
+        vm.load(0);
+        vm.wr(1, gicd::icenabler + 4, 1u << 4);
+        vm.wr(1, gicd::isenabler + 4, 1u << 4);
+        CHECK(resampled == 0);
+        CHECK(vm.ack(0) == 36);
+    }
+    SUBCASE("deactivated by ICACTIVER, listed") {
+        vm.line(36, true);
+        CHECK(vm.ack(0) == 36);
+        vm.wr(1, gicd::icactiver + 4, 1u << 4);
+        CHECK(resampled == 1);
+    }
+    SUBCASE("deactivated by ICACTIVER while its vCPU is away") {
+        vm.line(36, true);
+        CHECK(vm.ack(0) == 36);
+        vm.save(0);
+        vm.wr(1, gicd::icactiver + 4, 1u << 4);
+        CHECK(resampled == 1);
+        vm.load(0);
+        CHECK(resampled == 1);
+    }
+    SUBCASE("EOImode 1: by DIR, not by EOI") {
+        vm.open_interface(0, true);
+        vm.line(36, true);
+        CHECK(vm.ack(0) == 36);
+        vm.eoi(0, 36);
+        CHECK(resampled == 0);
+        vm.dir(0, 36);
+        CHECK(resampled == 1);
+    }
+    SUBCASE("overflow: active without a list register") {
+        for (u32 i = 0; i < 8; ++i) {
+            vm.wr(0, gicd::ipriorityr + 36 + i, 0x80 - 8 * i, 1);
+        }
+        for (u32 i = 0; i < 8; ++i) { // each preempts the one before: more than four are active
+            vm.line(36 + i, true);
+            CHECK(vm.ack(0) == 36 + i);
+        }
+        for (u32 i = 8; i-- > 0;) {
+            CHECK(resampled == 0);
+            vm.line(36 + i, i == 0);
+            vm.eoi(0, 36 + i);
+        }
+        CHECK(resampled == 1);
+    }
 }
