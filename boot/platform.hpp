@@ -28,7 +28,8 @@ struct HostGic {
     StaticVector<Range<Pa>, 8> redistributors; // v3 only
     u64 redistributor_stride = 0;              // v3: 0 when the frames are contiguous by GICR_TYPER
     Range<Pa> cpu_interface, hypervisor_interface, vcpu_interface; // v2 only
-    Range<Pa> its;             // v3: the first ITS, empty when there is none
+    Range<Pa> its; // v3: the first ITS, empty when there is none
+    u32 its_phandle = 0;
     u32 maintenance_intid = 0; // 0: the tree does not say
 };
 
@@ -42,6 +43,41 @@ struct HostSmmu {
     Range<Pa> registers; // empty: none
     u32 event_intid = 0, priority_intid = 0, sync_intid = 0, error_intid = 0;
     u32 phandle = 0;
+};
+
+/// RequesterIDs [first, first + count) -> target + (rid - first) at the device with that phandle: an entry of iommu-map
+/// or msi-map [Linux bindings pci/pci-iommu.txt, pci/pci-msi.txt].
+struct RidRange {
+    u32 first = 0;
+    u32 phandle = 0;
+    u32 target = 0;
+    u32 count = 0;
+};
+struct RidMap {
+    StaticVector<RidRange, 8> ranges;
+    u32 mask = 0xffff;
+    /// not_found: no entry, or not one of the device `phandle`.
+    Result<u32> translate(u32 rid, u32 phandle) const;
+};
+
+/// A window through which the CPU reaches PCI memory.
+struct PciWindow {
+    u64 pci = 0; // bus address
+    Pa cpu{};
+    u64 size = 0; // 0: none
+};
+
+struct HostPci {    // pci-host-ecam-generic
+    Range<Pa> ecam; // empty: none
+    u16 segment = 0;
+    u8 first_bus = 0;
+    u8 last_bus = 0;
+    PciWindow mmio32;     // non-prefetchable, below 4 GiB
+    PciWindow mmio64;     // above 4 GiB, or prefetchable
+    RidMap iommu;         // RequesterID -> StreamID
+    RidMap msi;           // RequesterID -> DeviceID
+    u16 intx[32][4] = {}; // INTID by device number on the first bus and pin (A is 0); 0: none
+    bool coherent = false;
 };
 
 struct HostTimer { // INTIDs, 0: the tree does not say
@@ -62,6 +98,7 @@ struct Platform {
     HostUart console; // empty registers: none
     Range<Pa> rtc;    // PL031, empty: none
     HostSmmu smmu;
+    HostPci pci;
     HostTimer timer;
     PsciConduit psci = PsciConduit::none;
     Range<Pa> initrd; // empty: none

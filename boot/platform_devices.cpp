@@ -10,23 +10,6 @@ namespace {
 constexpr u64 gicd_min = 64 * kib;
 constexpr u64 gicr_frames_min = 128 * kib; // RD_base and SGI_base [IHI0069 12.10]
 
-/// A three-cell GIC specifier -> INTID; 0 when it names none.
-u32 intid_of(u32 type, u32 number) {
-    if (type == 0 && number < 988) {
-        return number + 32; // SPI
-    }
-    if (type == 1 && number < 16) {
-        return number + 16; // PPI
-    }
-    if (type == 2 && number < 1024) {
-        return number + 4096; // extended SPI
-    }
-    if (type == 3 && number < 64) {
-        return number + 1056; // extended PPI
-    }
-    return 0;
-}
-
 /// #interrupt-cells of the GIC: 3, or 4 with PPI partitions.
 unsigned gic_cells(const PlatformReader& reader, FdtNode gic) {
     const auto cells = reader.tree.property(gic, "#interrupt-cells");
@@ -71,23 +54,11 @@ u32 named_interrupt(const PlatformReader& reader, const FdtWalk& walk, std::stri
     return 0;
 }
 
-/// Register frame `index`, of at least `least` bytes and mapped below host_pa_limit; an empty range and a
-/// sentence if not.
-Range<Pa> frame(PlatformReader& reader, const FdtWalk& walk, std::size_t index, u64 least) {
-    const auto range = walk.reg(index);
-    if (range.ok() && range->size >= least && range->end().value <= host_pa_limit &&
-        range->base.is_aligned(page_size)) {
-        return *range;
-    }
-    reader.warn(walk.node(), "reg",
-                "entry {} is no page-aligned register frame of at least {:x} bytes: not used", index, least);
-    return {};
-}
-
 void read_gic_v3(PlatformReader& reader, const FdtWalk& walk) {
     HostGic gic;
     gic.kind = GicKind::v3;
     gic.its = reader.out.gic.its;
+    gic.its_phandle = reader.out.gic.its_phandle;
     gic.distributor = frame(reader, walk, 0, gicd_min);
     const auto regions = reader.tree.property(walk.node(), "#redistributor-regions");
     const u64 count = regions.ok() ? regions->as_number().value_or(0) : 1;
@@ -183,6 +154,33 @@ void read_smmu(PlatformReader& reader, const FdtWalk& walk) {
 
 } // namespace
 
+u32 intid_of(u32 type, u32 number) {
+    if (type == 0 && number < 988) {
+        return number + 32; // SPI
+    }
+    if (type == 1 && number < 16) {
+        return number + 16; // PPI
+    }
+    if (type == 2 && number < 1024) {
+        return number + 4096; // extended SPI
+    }
+    if (type == 3 && number < 64) {
+        return number + 1056; // extended PPI
+    }
+    return 0;
+}
+
+Range<Pa> frame(PlatformReader& reader, const FdtWalk& walk, std::size_t index, u64 least) {
+    const auto range = walk.reg(index);
+    if (range.ok() && range->size >= least && range->end().value <= host_pa_limit &&
+        range->base.is_aligned(page_size)) {
+        return *range;
+    }
+    reader.warn(walk.node(), "reg",
+                "entry {} is no page-aligned register frame of at least {:x} bytes: not used", index, least);
+    return {};
+}
+
 void read_interrupt_controller(PlatformReader& reader, const FdtWalk& walk) {
     const FdtView& tree = reader.tree;
     const auto compatible = tree.property(walk.node(), "compatible");
@@ -193,6 +191,7 @@ void read_interrupt_controller(PlatformReader& reader, const FdtWalk& walk) {
         if (reader.out.gic.its.empty()) {
             reader.out.gic.its =
                 frame(reader, walk, 0, 128 * kib); // GITS control and translation [IHI0069 12.18]
+            reader.out.gic.its_phandle = tree.phandle(walk.node());
         }
         return;
     }
@@ -208,6 +207,9 @@ void read_interrupt_controller(PlatformReader& reader, const FdtWalk& walk) {
     }
     reader.gic_phandle = tree.phandle(walk.node());
     reader.gic_cells = gic_cells(reader, walk.node());
+    const auto address_cells = tree.property(walk.node(), "#address-cells");
+    reader.gic_address_cells =
+        address_cells.ok() ? static_cast<unsigned>(address_cells->as_number().value_or(0) & 3) : 0;
     if (v3) {
         read_gic_v3(reader, walk);
     } else {
@@ -237,6 +239,8 @@ void read_device(PlatformReader& reader, const FdtWalk& walk) {
         }
     } else if (compatible->has_string("arm,smmu-v3")) {
         read_smmu(reader, walk);
+    } else if (compatible->has_string("pci-host-ecam-generic")) {
+        read_pci(reader, walk);
     } else if (walk.node() == reader.stdout_node) {
         reader.warn(walk.node(), "compatible",
                     "the console of /chosen is no PL011: Atoll cannot print there");

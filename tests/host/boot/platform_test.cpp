@@ -69,6 +69,24 @@ TEST_CASE("platform: QEMU virt with GICv3 and SMMUv3") {
     CHECK(p.smmu.priority_intid == 107);
     CHECK(p.smmu.sync_intid == 108);
     CHECK(p.smmu.error_intid == 109);
+    CHECK(p.gic.its_phandle == 0x800a);
+    CHECK(p.pci.ecam == Range<Pa>{Pa{0x40'1000'0000}, 256 * mib});
+    CHECK(p.pci.first_bus == 0);
+    CHECK(p.pci.last_bus == 255);
+    CHECK(p.pci.coherent);
+    CHECK(p.pci.mmio32.cpu == Pa{0x1000'0000});
+    CHECK(p.pci.mmio32.pci == 0x1000'0000);
+    CHECK(p.pci.mmio32.size == 0x2eff'0000);
+    CHECK(p.pci.mmio64.cpu == Pa{0x80'0000'0000});
+    CHECK(p.pci.mmio64.size == 0x80'0000'0000);
+    CHECK(p.pci.iommu.translate(0x108, p.smmu.phandle).value_or(0) == 0x108);
+    CHECK(p.pci.msi.translate(0x108, p.gic.its_phandle).value_or(0) == 0x108);
+    CHECK_FALSE(p.pci.iommu.translate(0x108, p.gic.its_phandle).ok());
+    for (unsigned device = 0; device < 32; ++device) {
+        for (unsigned pin = 0; pin < 4; ++pin) {
+            CHECK(p.pci.intx[device][pin] == 35 + ((device + pin) & 3));
+        }
+    }
     CHECK(p.timer.secure == 29);
     CHECK(p.timer.el1_physical == 30);
     CHECK(p.timer.el1_virtual == 27);
@@ -233,4 +251,50 @@ TEST_CASE("platform: RAM beyond EL2's reach and described twice") {
     CHECK(full.status.ok());
     CHECK(full.platform.ram.size() == 32);
     CHECK(full.sentences.has("more than 32 RAM ranges"));
+}
+
+TEST_CASE("platform: PCI host bridges that are odd, and what is refused of them") {
+    const auto pci = [](const std::string& properties) {
+        return Reading(tree("pcie@10000000 { compatible = \"pci-host-ecam-generic\"; device_type = \"pci\"; "
+                            "#address-cells = <3>; #size-cells = <2>; #interrupt-cells = <1>; " +
+                            properties + " };"));
+    };
+    SUBCASE("fewer buses than the range says, maps with holes") {
+        const Reading r =
+            pci("reg = <0 0x30000000 0 0x400000>; bus-range = <0x10 0xff>; linux,pci-domain = <2>;"
+                "ranges = <0x02000000 0 0x80000000 1 0x0 0 0x10000000>;"
+                "iommu-map = <0x1000 7 0x40 0x10 0x1100 7 0x80 0x10>; msi-map-mask = <0xf>;"
+                "msi-map = <0 9 5 16>;");
+        REQUIRE_MESSAGE(r.status.ok(), r.sentences.text());
+        const HostPci& p = r.platform.pci;
+        CHECK(p.first_bus == 0x10);
+        CHECK(p.last_bus == 0x13);
+        CHECK(p.segment == 2);
+        CHECK(p.mmio32.pci == 0x8000'0000);
+        CHECK(p.mmio32.cpu == Pa{0x1'0000'0000});
+        CHECK(p.mmio64.size == 0);
+        CHECK(p.iommu.translate(0x1005, 7).value_or(0) == 0x45);
+        CHECK(p.iommu.translate(0x110f, 7).value_or(0) == 0x8f);
+        CHECK_FALSE(p.iommu.translate(0x1010, 7).ok());
+        CHECK(p.msi.translate(0x1233, 9).value_or(0) == 8);
+        CHECK(p.intx[0][0] == 0);
+    }
+    for (const char* bad :
+         {"", "reg = <0 0x30000000 0 0x1000>;", "reg = <0 0x30000000 0 0x400000>; bus-range = <4 2>;",
+          "reg = <0 0x30000000 0 0x400000>; bus-range = <0 0x1000>;"}) {
+        const Reading r = pci(bad);
+        CHECK(r.status.ok());
+        CHECK(r.platform.pci.ecam.empty());
+        CHECK_FALSE(r.sentences.all.empty());
+    }
+    for (const char* bad : {"ranges = <1 2 3>;", "ranges = <0x02000000 0 0x1000 0 0x10000001 0 0x1000>;",
+                            "ranges = <0x03000000 0xffffffff 0xfffff000 0 0x10000000 0 0x2000>;",
+                            "ranges = <0x03000000 0 0 0xffffffff 0xfffff000 0 0x2000>;"}) {
+        const Reading r = pci(std::string("reg = <0 0x30000000 0 0x400000>; ") + bad);
+        CHECK(r.status.ok());
+        CHECK_FALSE(r.platform.pci.ecam.empty());
+        CHECK(r.platform.pci.mmio32.size == 0);
+        CHECK(r.platform.pci.mmio64.size == 0);
+        CHECK_FALSE(r.sentences.all.empty());
+    }
 }
