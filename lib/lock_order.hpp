@@ -11,6 +11,8 @@ constexpr const char* to_string(LockRank rank) {
     switch (rank) {
     case LockRank::vm_lifecycle:
         return "vm_lifecycle";
+    case LockRank::virtual_pci:
+        return "virtual_pci";
     case LockRank::share_ledger:
         return "share_ledger";
     case LockRank::address_space:

@@ -12,6 +12,7 @@ namespace atl {
 /// never held together.
 enum class LockRank : u8 {
     vm_lifecycle,  // VM start, stop, reset
+    virtual_pci,   // one VM's PCI host bridge (its BARs move in stage 2)
     share_ledger,  // FF-A memory handles and page ownership changes
     address_space, // one VM's stage-2 table
     device,        // one emulated device (drives interrupt lines and the console)

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// The reset job's steps: see reset.hpp. Lock: the caller's.
+// Spec: [PCIe Base, Function Level Reset; Device Status, Transactions Pending; Request Retry Status];
+// [PCI PM 1.2 §3.2.4 PMCSR, §5.6.1]; [SR-IOV §3.4.1 a VF's header].
+#include "pci/reset.hpp"
+
+#include "pci/describe.hpp"
+
+namespace atl::pci {
+
+using namespace reg;
+
+void ResetJob::enter(State state, u64 wait_us) {
+    state_ = state;
+    until_us_ = clock_.now() + wait_us;
+}
+
+void ResetJob::start(const Function& function, const Clock& clock) {
+    function_ = &function;
+    clock_ = clock;
+    forced_ = false;
+    const Config& config = function.config;
+    quiesce(config);
+    // No message may follow that was decided before: an MSI is a memory write, which mastering off stops, but
+    // after the reset nobody must find it enabled.
+    if (const u8 at = function.find(cap_msix); at != 0) {
+        config.write16(at + msix::control, 0);
+    }
+    if (const u8 at = function.find(cap_msi); at != 0) {
+        config.write16(at + msi::control, 0);
+    }
+    enter(State::draining, 0);
+    deadline_us_ = until_us_ + drain_us;
+}
+
+bool ResetJob::drained() {
+    const u8 at = function_->find(cap_pcie);
+    if (at == 0 || (function_->config.read16(at + pcie::device_status) & pcie::transactions_pending) == 0) {
+        return true;
+    }
+    // Late completions may meet a function that has forgotten its requests; the specification lets software go
+    // on when it has waited long enough.
+    forced_ = clock_.now() >= deadline_us_;
+    return forced_;
+}
+
+void ResetJob::begin() {
+    const Function& f = *function_;
+    const u8 power = f.find(cap_power);
+    if (f.flr) {
+        method_ = ResetMethod::flr;
+        const u32 at = f.find(cap_pcie) + pcie::device_control;
+        f.config.write16(at, f.device_control | pcie::initiate_flr); // not read back: it may not answer
+        enter(State::in_reset, flr_us);
+    } else if (power != 0 && f.soft_reset && !f.is_vf()) {
+        method_ = ResetMethod::power;
+        f.config.write16(power + pm::pmcsr, pm::d3hot);
+        enter(State::asleep, power_us);
+    } else {
+        method_ = ResetMethod::quiesced_only;
+        enter(State::returning, 0);
+    }
+    deadline_us_ = until_us_ + ready_us;
+}
+
+/// Answers as the function that was enumerated.
+bool ResetJob::answers() const {
+    const Function& f = *function_;
+    if (f.is_vf()) {
+        // A VF's ids read as all ones always; its command register does not, once it is back.
+        return f.config.read32(command) != absent;
+    }
+    // A function that is not ready yet shows nothing, or the vendor 0001 where the root port reports retries.
+    return f.config.read32(vendor_id) == (u32{f.device} << 16 | f.vendor);
+}
+
+/// Registers that a reset has cleared get back what enumeration and assignment had put there.
+bool ResetJob::restore() const {
+    const Function& f = *function_;
+    quiesce(f.config);
+    if (const u8 at = f.find(cap_pcie); at != 0) {
+        f.config.write16(at + pcie::device_control, f.device_control);
+    }
+    if (f.is_vf()) {
+        return true; // its BARs are the PF's
+    }
+    bool held = true;
+    f.config.write32(rom0, 0);
+    for (unsigned i = 0; i < f.bar_count(); ++i) {
+        const Bar& bar = f.bars[i];
+        const u32 at = bar0 + 4 * i;
+        if (bar.is_memory() && bar.assigned) {
+            f.config.write32(at, static_cast<u32>(bar.bus_address));
+            held = held && (f.config.read32(at) & ~bar::memory_flags) == static_cast<u32>(bar.bus_address);
+            if (bar.kind == BarKind::mem64) {
+                f.config.write32(at + 4, static_cast<u32>(bar.bus_address >> 32));
+                held = held && f.config.read32(at + 4) == static_cast<u32>(bar.bus_address >> 32);
+            }
+        }
+    }
+    return held;
+}
+
+Step ResetJob::step() {
+    while (state_ != State::idle && state_ != State::failed) {
+        if (clock_.now() < until_us_) {
+            return Step::busy;
+        }
+        switch (state_) {
+        case State::draining:
+            if (!drained()) {
+                enter(State::draining, poll_us);
+                return Step::busy;
+            }
+            begin();
+            break;
+        case State::asleep:
+            function_->config.write16(function_->find(cap_power) + pm::pmcsr, 0);
+            enter(State::waking, power_us);
+            break;
+        case State::in_reset:
+        case State::waking:
+            enter(State::returning, 0);
+            deadline_us_ = until_us_ + ready_us;
+            break;
+        case State::returning:
+            if (answers()) {
+                state_ = restore() ? State::idle : State::failed;
+            } else if (clock_.now() >= deadline_us_) {
+                state_ = State::failed;
+            } else {
+                enter(State::returning, poll_us);
+                return Step::busy;
+            }
+            break;
+        case State::idle:
+        case State::failed:
+            break;
+        }
+    }
+    return state_ == State::idle ? Step::done : Step::failed;
+}
+
+} // namespace atl::pci
