@@ -123,6 +123,12 @@ void write_interrupts(FdtWriter& fdt, const VmConfig& vm) {
     fdt.property_cells("reg", {0, static_cast<u32>(gicd.base.value), 0, static_cast<u32>(gicd.size), 0,
                                static_cast<u32>(gicr_base.value), 0, static_cast<u32>(redistributors)});
     fdt.property_cells("phandle", {phandle_gic});
+    if (!vm.devices.empty()) {
+        // MSIs without an ITS of its own: a device writes the SPI's number to the alias [Linux arm,gic-v3 binding].
+        fdt.property_empty("msi-controller");
+        fdt.property_cells("mbi-ranges", {first_mbi, mbi_count});
+        fdt.property_cells("mbi-alias", {0, static_cast<u32>(msi_page.value)});
+    }
     fdt.end_node();
     fdt.begin_node("timer");
     fdt.property_string("compatible", "arm,armv8-timer");
@@ -158,6 +164,46 @@ void write_devices(FdtWriter& fdt) {
     fdt.end_node();
     write_amba(fdt, "pl011", uart, "arm,pl011", uart_spi, true);
     write_amba(fdt, "pl031", rtc, "arm,pl031", rtc_spi, false);
+}
+
+/// The VM's own host bridge [el2/passthrough.hpp]. INTx as on QEMU's virt: slot and pin choose one of four SPIs.
+void write_pci(FdtWriter& fdt, const VmConfig& vm) {
+    if (vm.devices.empty()) {
+        return;
+    }
+    const auto low = [](u64 value) { return static_cast<u32>(value); };
+    const auto high = [](u64 value) { return static_cast<u32>(value >> 32); };
+    constexpr u32 mem32 = 0x0200'0000, mem64 = 0x0300'0000; // phys.hi [IEEE 1275 PCI binding]
+    fdt.begin_node(NodeName("pcie", pci_config.base.value).c_str());
+    fdt.property_string("compatible", "pci-host-ecam-generic");
+    fdt.property_string("device_type", "pci");
+    fdt.property_cells("#address-cells", {3});
+    fdt.property_cells("#size-cells", {2});
+    fdt.property_cells("#interrupt-cells", {1});
+    fdt.property_reg("reg", pci_config.base.value, pci_config.size);
+    fdt.property_cells("bus-range", {0, 0});
+    fdt.property_cells("linux,pci-domain", {0});
+    fdt.property_cells("ranges", {mem32, 0, low(pci_mem32.base.value), 0, low(pci_mem32.base.value), 0,
+                                  low(pci_mem32.size), mem64, high(pci_mem64.base.value),
+                                  low(pci_mem64.base.value), high(pci_mem64.base.value),
+                                  low(pci_mem64.base.value), high(pci_mem64.size), low(pci_mem64.size)});
+    fdt.property_cells("msi-map", {0, phandle_gic, 0, 0x1'0000});
+    fdt.property_empty("dma-coherent"); // the SMMU's table says inner shareable, write-back
+    fdt.property_cells("interrupt-map-mask", {0x1800, 0, 0, 7});
+    u8 map[4 * 4 * 10 * 4];
+    std::size_t at = 0;
+    for (u32 slot = 0; slot < 4; ++slot) {
+        for (u32 pin = 1; pin <= 4; ++pin) {
+            const u32 line = pci_spi + ((slot + pin - 1) & 3);
+            for (const u32 cell : {slot << 11, 0u, 0u, pin, phandle_gic, 0u, 0u, spi, line, level_high}) {
+                for (int shift = 24; shift >= 0; shift -= 8) {
+                    map[at++] = static_cast<u8>(cell >> shift);
+                }
+            }
+        }
+    }
+    fdt.property("interrupt-map", std::span<const u8>(map, at));
+    fdt.end_node();
 }
 
 /// Tells the lagoon driver its doorbell, its window and its peers.
@@ -207,6 +253,7 @@ Result<u32> write_guest_dt(const VmConfig& vm, std::span<const VmConfig> all, co
     write_cpus(fdt, vm);
     write_interrupts(fdt, vm);
     write_devices(fdt);
+    write_pci(fdt, vm);
     write_lagoon(fdt, vm, all);
     fdt.end_node();
     return fdt.finish();

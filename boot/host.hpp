@@ -26,11 +26,14 @@ struct Host {
     Status build_map();
     Status build_memory();
     Status init_cpus_and_gic();
+    void init_smmu();
     void start_secondaries();
+    void init_passthrough();
     void flush_console();
     unsigned gic_architecture() const { return gic.architecture(); }
 
   private:
+    Status init_its();
     Status map_image(El2Map& map);
     Status map_ram(El2Map& map);
     Status map_devices(El2Map& map);

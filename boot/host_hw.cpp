@@ -219,6 +219,11 @@ Status Host::map_devices(El2Map& map) {
     for (const Range<Pa>& region : platform.gic.redistributors) {
         ATOLL_TRY(map_device(region));
     }
+    ATOLL_TRY(map_device(platform.gic.its));
+    ATOLL_TRY(map_device(platform.smmu.registers));
+    ATOLL_TRY(map_device(platform.pci.ecam));
+    ATOLL_TRY(map_device({platform.pci.mmio32.cpu, platform.pci.mmio32.size}));
+    ATOLL_TRY(map_device({platform.pci.mmio64.cpu, platform.pci.mmio64.size}));
     return {};
 }
 

@@ -5,6 +5,7 @@
 #include "boot/boot_hw.hpp"
 #include "boot/host.hpp"
 #include "boot/vms.hpp"
+#include "el2/passthrough.hpp"
 #include "el2/switch_hw.hpp"
 #include "lib/log.hpp"
 
@@ -40,7 +41,10 @@ void banner(const Host& host) {
               p.model.empty() ? p.compatible.view() : p.model.view());
     log::info("stage 2: {}-bit IPA, {}-bit PA, level {} start, {}-bit VMIDs; SMMUv3 {}",
               host.world->geometry.ipa_bits, host.world->geometry.pa_bits, host.world->geometry.start_level,
-              host.vmid_bits, p.smmu.registers.empty() ? "absent" : "present, not used yet");
+              host.vmid_bits,
+              p.smmu.registers.empty()                  ? "absent"
+              : host.world->passthrough->smmu.running() ? "in use"
+                                                        : "not used");
     log::info("console: Ctrl-] then a digit or n: guest, m: monitor, ?: help");
 }
 
@@ -75,7 +79,9 @@ extern "C" [[noreturn]] void boot_primary(u64 device_tree, u64 entry_level, u64 
     if (const Status status = host.init_cpus_and_gic(); !status.ok()) {
         stop_with(host, FormatBuffer<96>("this CPU or its GIC cannot be used: {}", status.error()).text());
     }
+    host.init_smmu();
     host.start_secondaries();
+    host.init_passthrough();
     banner(host);
     host.world->console.enable_kicks();
     start_vms(host);

@@ -150,7 +150,8 @@ void check_everything(ManifestReader& reader) {
     }
     link_start_order(reader);
     link_shares(reader);
-    link_exclusive(reader);
+    link_focus(reader);
+    link_devices(reader);
     link_budget(reader);
     settle_shares(reader);
     finish_vms(reader);

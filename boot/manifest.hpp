@@ -12,9 +12,19 @@
 
 namespace atl::boot {
 
+/// One PCI function of the machine, as far as a manifest can be wrong about it.
+struct DeviceAnswer {
+    std::string_view why{}; // why no VM can have it; empty: one can
+    u32 group = 0;          // functions of one group go to one VM together,
+    u32 group_size = 1;     // all of them
+    u32 intx = 0;           // the host's INTID of its INTx line; 0: none
+};
+
 /// What the machine has to give.
 struct ManifestLimits {
     u64 guest_ram_bytes = 0; // free RAM for guests, after everything that EL2 keeps
+    const void* context = nullptr;
+    DeviceAnswer (*device)(const void* context, const el2::PciAddress& address) = nullptr;
 };
 
 /// What a VM costs beyond its RAM: its stage-2 tables, at worst all of 4 KiB pages, and its own records.

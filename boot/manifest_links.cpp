@@ -136,7 +136,7 @@ void settle_shares(ManifestReader& reader) {
     }
 }
 
-void link_exclusive(ManifestReader& reader) {
+void link_focus(ManifestReader& reader) {
     i32 focus = -1;
     for (std::size_t i = 0; i < reader.drafts.size(); ++i) {
         if (reader.drafts[i].refused) {
@@ -148,16 +148,6 @@ void link_exclusive(ManifestReader& reader) {
             reader.vm(i).focus = false;
         }
         focus = reader.vm(i).focus ? static_cast<i32>(i) : focus;
-        for (const el2::PciAddress& device : reader.vm(i).devices) {
-            for (std::size_t k = 0; k < i && !reader.drafts[i].refused; ++k) {
-                for (const el2::PciAddress& other : reader.vm(k).devices) {
-                    if (!reader.drafts[k].refused && !reader.drafts[i].refused && other == device) {
-                        reader.refuse(i, "devices", "{} already has one of these devices",
-                                      reader.vm(k).name.view());
-                    }
-                }
-            }
-        }
     }
 }
 

@@ -51,8 +51,11 @@ void link_start_order(ManifestReader& reader);
 /// share-with: dangling, self; after link_budget(): one-sided or with a refused VM.
 void link_shares(ManifestReader& reader);
 void settle_shares(ManifestReader& reader);
-/// Devices given to two VMs, two VMs with the keyboard.
-void link_exclusive(ManifestReader& reader);
+/// Two VMs with the keyboard.
+void link_focus(ManifestReader& reader);
+/// Devices that the machine has not, two VMs with one device, half groups, INTx lines of two VMs. Before the RAM is dealt
+/// out.
+void link_devices(ManifestReader& reader);
 /// RAM, in the manifest's order.
 void link_budget(ManifestReader& reader);
 /// Drops the refused ones and orders the rest.

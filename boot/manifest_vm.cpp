@@ -136,7 +136,6 @@ void read_devices(ManifestReader& reader, std::size_t index) {
             return;
         }
     }
-    reader.warn(index, "devices", "this version attaches no device: the VM starts without them");
 }
 
 /// `digits` hexadecimal digits at `at`, advancing it.

@@ -11,6 +11,7 @@
 #include "el2/housekeeping.hpp"
 #include "el2/hw.hpp"
 #include "el2/lifecycle.hpp"
+#include "el2/passthrough.hpp"
 #include "el2/switch_hw.hpp"
 #include "lib/log.hpp"
 
@@ -140,6 +141,7 @@ Status make_vcpu(el2::World& world, el2::Vm& vm, unsigned index, el2::PerCpu& ho
 Status wire_devices(el2::World& world, el2::Vm& vm, unsigned priority_bits) {
     vgic::Config gic;
     gic.vcpus = vm.vcpu_count;
+    gic.spis = vm.config->devices.empty() ? el2::guest_map::spis : el2::guest_map::spis_with_devices;
     gic.priority_bits = priority_bits;
     gic.timer_pintid = static_cast<u16>(world.intids.virtual_timer);
     ATOLL_TRY(vm.gic.init(gic));
@@ -170,10 +172,22 @@ Status build_vm(Host& host, const el2::VmConfig& config, std::array<unsigned, ma
         ATOLL_TRY(make_vcpu(world, *vm, i, least_loaded(world, load)));
     }
     ATOLL_TRY(wire_devices(world, *vm, host.gic.lr_file({0}).priority_bits()));
+    if (!config.devices.empty()) {
+        pci::VirtualBridge* const bridge = make<pci::VirtualBridge>(world);
+        if (bridge == nullptr) {
+            return Error::no_memory;
+        }
+        ATOLL_TRY(el2::assign_devices(world, *vm, *bridge));
+    }
     ATOLL_TRY(world.ffa.add({config.id, config.vcpus, config.share_with, el2::window_of(config)}));
     world.vms[config.id.value] = vm;
     world.vm_slots = config.id.value > world.vm_slots ? config.id.value : world.vm_slots;
     return {};
+}
+
+DeviceAnswer look_up_device(const void* context, const el2::PciAddress& address) {
+    const auto found = el2::find_assignable(*static_cast<const el2::Passthrough*>(context), address);
+    return {found.why, found.group, found.group_size, found.intx};
 }
 
 /// Joins the guests' UARTs to the console; the first one has the keyboard, so the one with `focus` goes
@@ -201,7 +215,8 @@ void start_vms(Host& host) {
         return;
     }
     Diagnostics diagnostics(nullptr, &report);
-    const ManifestLimits limits{world.pool.counters().free_pages * page_size};
+    const ManifestLimits limits{world.pool.counters().free_pages * page_size, world.passthrough,
+                                &look_up_device};
     if (const Status status = read_manifest(host.bundle, limits, manifest, diagnostics); !status.ok()) {
         log::error("no VM can start: the bundle is {}", status.error());
         return;

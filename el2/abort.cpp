@@ -7,6 +7,7 @@
 #include "el2/inject.hpp"
 #include "el2/insn_decode.hpp"
 #include "el2/lifecycle.hpp"
+#include "el2/passthrough.hpp"
 #include "el2/world.hpp"
 #include "lib/arch/el2_regs.hpp"
 #include "lib/arch/esr.hpp"
@@ -66,6 +67,12 @@ template <bool write>
     if (gicr_offset < vm.vcpu_count * guest_map::gicr_stride) {
         return gic_reply(vm, write ? vm.gic.gicr_write(vcpu.index, gicr_offset, size, value)
                                    : vm.gic.gicr_read(vcpu.index, gicr_offset, size));
+    }
+    if (vm.bridge != nullptr) {
+        u64 read = 0;
+        if (write ? pci_write(vm, vcpu.index, ipa, size, value) : pci_read(vm, vcpu.index, ipa, size, read)) {
+            return {read, Outcome::done};
+        }
     }
     return {0, Outcome::nobody};
 }
@@ -234,7 +241,8 @@ Action on_data_abort(Vcpu& vcpu, u64 esr) {
     if (!fault.ipa_known) {
         return action::resume;
     }
-    const bool device = fault.ipa.value < guest_map::ram_base.value;
+    const bool device =
+        fault.ipa.value < guest_map::ram_base.value || guest_map::pci_mem64.contains(fault.ipa);
     if (device && arch::fsc_type(fsc) == arch::fsc_translation && !arch::DataAbort::S1PTW::test(esr)) {
         if (arch::DataAbort::CM::test(esr)) {
             return action::advance; // cache maintenance of a device's address does nothing

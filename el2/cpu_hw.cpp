@@ -8,6 +8,7 @@
 #include "lib/arch/el2_regs.hpp"
 #include "lib/arch/esr.hpp"
 #include "lib/arch/sysreg_hw.hpp"
+#include "lib/log.hpp"
 #include "stage2/cache_hw.hpp"
 #include "vgic/gicv3_hw.hpp"
 
@@ -125,6 +126,24 @@ void set_guest_sp(u64 value) {
     } else {
         ATOLL_MSR(sp_el0, value);
     }
+}
+
+void prepare_spi(World& world, Intid spi, PcpuIndex target) {
+    vgic::GicV3& gic = *world.gic;
+    const bool ok = gic.disable(target, spi).ok() && gic.set_priority(target, spi, vgic::host_priority).ok() &&
+                    gic.set_trigger(target, spi, vgic::Trigger::level).ok() &&
+                    gic.route(spi, world.pcpus[target.value]->mpidr).ok();
+    if (!ok) {
+        log::warn("SPI {} of the host's PCI bridge cannot be used", spi);
+    }
+}
+
+void enable_spi(World& world, Intid spi, bool enabled) {
+    static_cast<void>(enabled ? world.gic->enable({}, spi) : world.gic->disable({}, spi));
+}
+
+void deactivate_spi(World& world, Intid spi) {
+    static_cast<void>(world.gic->set_active({}, spi, false));
 }
 
 VcpuMask gic_dir_write(Vcpu& vcpu, u64 value) {

@@ -3,6 +3,7 @@
 #include "el2/housekeeping.hpp"
 
 #include "el2/hw.hpp"
+#include "el2/passthrough.hpp"
 #include "el2/world.hpp"
 
 namespace atl::el2 {
@@ -36,12 +37,21 @@ void update_rtc_deadline(World& world) {
 u64 housekeeping_deadline(const World& world) {
     const u64 console = world.console.deadline();
     const u64 rtc = world.rtc_deadline.load(std::memory_order_relaxed);
-    return console < rtc ? console : rtc;
+    const u64 earliest = console < rtc ? console : rtc;
+    if (world.passthrough != nullptr && world.passthrough->faults_left.load(std::memory_order_relaxed))
+        [[unlikely]] {
+        const u64 soon = hw::counter() + world.counter_hz / 1000; // guests run meanwhile
+        return soon < earliest ? soon : earliest;
+    }
+    return earliest;
 }
 
 void housekeep(World& world, u64 now) {
     if (world.console.deadline() <= now) {
         world.console.service(world);
+    }
+    if (world.passthrough != nullptr && world.passthrough->faults_left.load(std::memory_order_relaxed)) {
+        on_smmu_event(world);
     }
     if (world.rtc_deadline.load(std::memory_order_relaxed) <= now) {
         for (unsigned id = 1; id <= world.vm_slots; ++id) {

@@ -11,6 +11,7 @@ namespace atl::el2 {
 
 struct PerCpu;
 struct Vcpu;
+struct World;
 
 namespace hw {
 
@@ -45,6 +46,13 @@ u64 guest_pstate();
 /// The loaded guest's stack pointer as its instruction at the exit sees it (SP_EL0 or SP_EL1, by PSTATE).
 u64 guest_sp();
 void set_guest_sp(u64 value);
+
+/// The host's SPI of a passthrough device's INTx line: level-triggered, to one CPU, off.
+void prepare_spi(World& world, Intid spi, PcpuIndex target);
+/// Complete on return.
+void enable_spi(World& world, Intid spi, bool enabled);
+/// It may fire again. Any CPU.
+void deactivate_spi(World& world, Intid spi);
 
 /// Trapped ICC_DIR_EL1 of the loaded guest [vgic/switch.hpp dir_write].
 VcpuMask gic_dir_write(Vcpu& vcpu, u64 value);

@@ -4,6 +4,7 @@
 
 #include "el2/dispatch.hpp"
 #include "el2/hw.hpp"
+#include "el2/passthrough.hpp"
 #include "el2/world.hpp"
 #include "lib/arch/el2_regs.hpp"
 #include "lib/arch/esr.hpp"
@@ -19,7 +20,9 @@ constexpr u64 step_bytes = 2 * mib; // a job's step: bounds what it adds to othe
 constexpr u32 stage_zero = 0;
 constexpr u32 stage_kernel = 1;
 constexpr u32 stage_ramdisk = 2;
-constexpr u32 stage_start = 3;
+constexpr u32 stage_devices = 3; // their resets have to be over
+constexpr u32 stage_start = 4;
+constexpr u32 stage_quiesce = 9; // the same before RAM is scrubbed
 constexpr u32 stage_scrub = 10;
 constexpr u32 stage_renew = 20;
 
@@ -32,6 +35,7 @@ void queue_job(Vm& vm, u32 stage) {
     PerCpu& cpu = job_cpu(vm);
     vm.job_stage = stage;
     vm.job_position = 0;
+    vm.job_not_before = 0;
     vm.next_job = nullptr;
     Vm** at = &cpu.jobs;
     while (*at != nullptr) {
@@ -39,6 +43,19 @@ void queue_job(Vm& vm, u32 stage) {
     }
     __atomic_store_n(at, &vm, __ATOMIC_RELEASE);
     hw::send_kick(cpu.index);
+}
+
+Vm* next_in_list(const Vm& vm) {
+    return __atomic_load_n(&vm.next_job, __ATOMIC_ACQUIRE);
+}
+
+/// Jobs join and leave under lifecycle_lock; only the pCPU that reads here takes any off its list.
+Vm* first_ready_job(const PerCpu& cpu) {
+    Vm* vm = __atomic_load_n(&cpu.jobs, __ATOMIC_ACQUIRE);
+    while (vm != nullptr && vm->job_not_before != 0 && hw::counter() < vm->job_not_before) {
+        vm = next_in_list(*vm);
+    }
+    return vm;
 }
 
 /// Caller: lifecycle_lock.
@@ -185,6 +202,9 @@ Status finish_load(World& world, Vm& vm, const Hooks::Placement& place) {
     vm.crashed = false;
     ++vm.boots;
     unqueue_job(job_cpu(vm), vm);
+    if (vm.bridge != nullptr) {
+        ATOLL_TRY(connect_devices(vm));
+    }
     if (!vm.rebooting) {
         world.ffa.vm_started(vm.id); // vm_reset() has done it otherwise
     }
@@ -234,6 +254,9 @@ void next_stage(Vm& vm) {
 
 /// Every vCPU has left: resets what the VM had besides its memory.
 void reset_devices(Vm& vm) {
+    if (vm.bridge != nullptr) {
+        disconnect_devices(vm); // first: nothing that they write may reach what follows
+    }
     ATOLL_CHECK(vm.gic.reset().ok()); // every vCPU has been saved
     vm.bus.reset_all();
     for (unsigned i = 0; i < vm.vcpu_count; ++i) {
@@ -289,7 +312,7 @@ void all_left(Vm& vm) {
         queue_job(vm, stage_renew);
     } else {
         vm.state = VmState::tearing_down;
-        queue_job(vm, stage_scrub);
+        queue_job(vm, vm.bridge != nullptr ? stage_quiesce : stage_scrub);
     }
 }
 
@@ -335,6 +358,21 @@ void scrub_step(World& world, Vm& vm) {
 
 } // namespace
 
+/// Devices walk the same table, without repeating what faults: pages only, so that no mapping is ever taken apart.
+Status init_space(World& world, Vm& vm) {
+    stage2::TableMemory::Config memory = world.table_memory;
+    if (vm.bridge == nullptr) {
+        memory.smmu = {};
+        return vm.space.init(world.geometry, vm.vmid, stage2::TableMemory(memory));
+    }
+    ATOLL_TRY(
+        vm.space.init(world.geometry, vm.vmid, stage2::TableMemory(memory), stage2::LargestLeaf::page_4k));
+    // A message is a write to GITS_TRANSLATER behind this page, which holds nothing else [IHI0069 §12.19].
+    LockGuard guard(vm.space.lock());
+    return vm.space.map(guest_map::msi_page, world.passthrough->its.doorbell_page(), page_size,
+                        {stage2::MemoryType::device, false, true, false});
+}
+
 void release_vm_memory(World& world, Vm& vm) {
     release_map(world, vm);
     while (free_step(world, vm)) {
@@ -350,7 +388,7 @@ Status create_vm(World& world, Vm& vm) {
     const auto vmid = world.vmids.allocate();
     ATOLL_TRY(vmid);
     vm.vmid = *vmid;
-    Status status = vm.space.init(world.geometry, vm.vmid, stage2::TableMemory(world.table_memory));
+    Status status = init_space(world, vm);
     if (status.ok()) {
         status = map_ram(world, vm);
     }
@@ -418,15 +456,30 @@ void reap_stopped(PerCpu& cpu) {
 }
 
 bool has_job(const PerCpu& cpu) {
-    return __atomic_load_n(&cpu.jobs, __ATOMIC_ACQUIRE) != nullptr;
+    return __atomic_load_n(&cpu.jobs, __ATOMIC_ACQUIRE) != nullptr && first_ready_job(cpu) != nullptr;
+}
+
+u64 job_deadline(const PerCpu& cpu) {
+    u64 earliest = ~u64{0};
+    for (const Vm* vm = __atomic_load_n(&cpu.jobs, __ATOMIC_ACQUIRE); vm != nullptr; vm = next_in_list(*vm)) {
+        earliest = vm->job_not_before != 0 && vm->job_not_before < earliest ? vm->job_not_before : earliest;
+    }
+    return earliest;
 }
 
 bool run_job_step(PerCpu& cpu) {
-    Vm* const vm = __atomic_load_n(&cpu.jobs, __ATOMIC_ACQUIRE);
+    Vm* const vm = first_ready_job(cpu);
     if (vm == nullptr) {
         return false;
     }
+    vm->job_not_before = 0;
     World& world = *cpu.world;
+    if (vm->job_stage == stage_quiesce) {
+        if (devices_are_reset(*vm)) {
+            next_stage(*vm);
+        }
+        return true;
+    }
     if (vm->job_stage == stage_scrub) {
         scrub_step(world, *vm);
         return true;
@@ -454,6 +507,9 @@ bool run_job_step(PerCpu& cpu) {
         break;
     case stage_ramdisk:
         more = copy_step(*vm, place->ramdisk, vm->config->ramdisk);
+        break;
+    case stage_devices:
+        more = vm->bridge != nullptr && !devices_are_reset(*vm);
         break;
     case stage_start:
         if (const Status started = finish_load(world, *vm, *place); !started.ok()) {

@@ -22,9 +22,12 @@ Action crash_vm(Vcpu& vcpu, std::string_view why, u64 esr, Ipa ipa);
 /// loaded vCPU must have been saved.
 void reap_stopped(PerCpu& cpu);
 
-/// Runs one bounded step of this pCPU's first job. False when there is none.
+/// Runs one bounded step of this pCPU's first job that is not waiting. False when there is none.
 bool run_job_step(PerCpu& cpu);
+/// A job has something to do now.
 bool has_job(const PerCpu& cpu);
+/// When the first of those that wait has; ~0: none waits.
+u64 job_deadline(const PerCpu& cpu);
 
 /// Puts the VM's scratch page at a revoked page of its window, so that its kernel can finish. no_memory.
 Status map_scratch(Vm& vm, Ipa page);

@@ -10,6 +10,7 @@
 #include "el2/inject.hpp"
 #include "el2/lifecycle.hpp"
 #include "el2/panic.hpp"
+#include "el2/passthrough.hpp"
 #include "el2/run.hpp"
 #include "el2/switch_hw.hpp"
 #include "el2/world.hpp"
@@ -71,7 +72,11 @@ void on_kick(PerCpu& cpu) {
 void handle_interrupt(PerCpu& cpu, Vcpu* loaded, Intid intid) {
     World& world = *cpu.world;
     if (intid.value >= first_special_intid) {
-        return; // spurious: it went away meanwhile
+        if (intid.value >= gic::first_lpi) { // LPIs have no active state: nothing to deactivate
+            GicV3::drop_priority(intid);
+            on_lpi(world, intid.value);
+        }
+        return; // or spurious: it went away meanwhile
     }
     GicV3::drop_priority(intid);
     if (intid.value == kick_sgi) {
@@ -87,6 +92,12 @@ void handle_interrupt(PerCpu& cpu, Vcpu* loaded, Intid intid) {
         world.console.on_interrupt(world);
     } else if (intid.value == stop_sgi) {
         stop_for_panic();
+    } else if (intid.value == world.intids.smmu_event) {
+        on_smmu_event(world);
+    } else if (intid.value == world.intids.smmu_error) {
+        on_smmu_error(world);
+    } else if (on_host_line(world, intid)) {
+        return; // the guest's deactivation lets it go
     }
     GicV3::deactivate(intid);
 }

@@ -15,6 +15,10 @@
 #include "stage2/address_space.hpp"
 #include "vgic/virtual_gic.hpp"
 
+namespace atl::pci {
+class VirtualBridge;
+}
+
 namespace atl::el2 {
 
 struct World;
@@ -55,6 +59,7 @@ struct Vm {
     mmio_emul::Bus bus{};
     mmio_emul::Pl011 uart{};
     mmio_emul::Pl031 rtc{};
+    pci::VirtualBridge* bridge = nullptr; // of a VM with passthrough devices [el2/passthrough.hpp]
     LastVcpu last_on[max_pcpus]{};
     Pa scratch{}; // stands in for revoked memory at EL1, allocated on first use
     bool has_scratch = false;
@@ -71,6 +76,7 @@ struct Vm {
     Vm* next_job = nullptr; // on a pCPU's job list
     u32 job_stage = 0;
     u64 job_position = 0;
+    u64 job_not_before = 0; // counter ticks: the job waits for a device until then
 
     static constexpr unsigned max_runs = 512;
     unsigned run_count = 0;

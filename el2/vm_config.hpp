@@ -16,6 +16,7 @@ namespace guest_map {
 constexpr Range<Ipa> gicd{Ipa{0x0800'0000}, 64 * kib};
 constexpr Ipa gicr_base{0x080a'0000};
 constexpr u64 gicr_stride = 128 * kib; // one redistributor for each vCPU
+constexpr Ipa msi_page{0x0809'0000};   // behind it the host ITS's doorbell; only in VMs with devices
 constexpr Range<Ipa> uart{Ipa{0x0900'0000}, 4 * kib};
 constexpr Range<Ipa> rtc{Ipa{0x0901'0000}, 4 * kib};
 constexpr Ipa ram_base{0x4000'0000};
@@ -24,10 +25,17 @@ constexpr Ipa window_base{0xc000'0000};     // below 4 GiB, so that the guest's 
 constexpr u64 window_max = 1 * gib;         // up to 4 GiB
 constexpr Ipa ram_high_base{0x1'0000'0000}; // what does not fit below the window
 constexpr u64 ram_max = 256 * gib;          // keeps the whole map below a 40-bit IPA
-constexpr u32 uart_spi = 1;                 // INTID 33
-constexpr u32 rtc_spi = 2;                  // INTID 34
-constexpr u32 lagoon_spi = 8;               // INTID 40, edge: FF-A notification pending
+constexpr Range<Ipa> pci_mem32{Ipa{0x1000'0000}, 0x2eff'0000};
+constexpr Range<Ipa> pci_config{Ipa{0x3f00'0000}, 1 * mib};               // bus 0 of an ECAM
+constexpr Range<Ipa> pci_mem64{Ipa{0x80'0000'0000}, u64{0x40'0000'0000}}; // ends below 40 bits
+constexpr u32 uart_spi = 1;                                               // INTID 33
+constexpr u32 rtc_spi = 2;                                                // INTID 34
+constexpr u32 lagoon_spi = 8; // INTID 40, edge: FF-A notification pending
 constexpr u32 first_spi = 32;
+constexpr u32 pci_spi = 3;     // INTx: INTIDs 35 to 38, by slot and pin
+constexpr u32 first_mbi = 96;  // INTIDs that MSIs may use, in VMs with devices
+constexpr u32 mbi_count = 128; // 96 to 223
+constexpr unsigned spis = 64, spis_with_devices = first_mbi + mbi_count - first_spi;
 constexpr u32 ppi_timer_secure = 13, ppi_timer_el1 = 14, ppi_timer_virtual = 11, ppi_timer_el2 = 10;
 } // namespace guest_map
 
@@ -55,6 +63,25 @@ struct PciAddress {
     u8 device = 0;
     u8 function = 0;
     constexpr bool operator==(const PciAddress&) const = default;
+};
+
+/// As a manifest writes it: "0000:00:02.0".
+struct PciText {
+    explicit constexpr PciText(const PciAddress& a) {
+        constexpr const char* hex = "0123456789abcdef";
+        const u32 digits = u32{a.segment} << 16 | u32{a.bus} << 8 | a.device;
+        std::size_t at = 0;
+        for (int shift = 28; shift >= 0; shift -= 4) {
+            chars[at++] = hex[(digits >> shift) & 15];
+            if (shift == 16 || shift == 8) {
+                chars[at++] = ':';
+            }
+        }
+        chars[at++] = '.';
+        chars[at] = hex[a.function & 7];
+    }
+    constexpr std::string_view text() const { return {chars, sizeof(chars)}; }
+    char chars[12];
 };
 
 enum class CrashPolicy : u8 { stop, restart };

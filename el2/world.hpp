@@ -44,7 +44,11 @@ struct HostIntids {
     u32 el2_timer = 26;
     u32 maintenance = 25;
     u32 uart = 0;
+    u32 smmu_event = 0; // 0: none
+    u32 smmu_error = 0;
 };
+
+struct Passthrough;
 
 struct World {
     SpinLock lifecycle_lock{LockRank::vm_lifecycle};
@@ -61,6 +65,7 @@ struct World {
     ffa::Ffa ffa{};
     Console console{};
     vgic::GicV3* gic = nullptr; // the physical one; *_hw files know its face
+    Passthrough* passthrough = nullptr; // nullptr: this machine's devices stay unused
     HostIntids intids{};
     IdRegisters host_ids{};
     u64 counter_hz = 0;

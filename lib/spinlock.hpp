@@ -25,7 +25,7 @@ enum class LockRank : u8 {
     console,
     log,
 };
-constexpr unsigned lock_ranks = 12;
+constexpr unsigned lock_ranks = 13;
 static_assert(static_cast<unsigned>(LockRank::log) + 1 == lock_ranks);
 
 #if defined(ATOLL_DEBUG)

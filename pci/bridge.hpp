@@ -86,14 +86,15 @@ struct Topology {
         const u64 index = bdf.value - (u64{host.first_bus} << 8);
         return {host.ecam.base + index * reg::config_size};
     }
-    Function* find(Bdf bdf) {
-        for (Function& function : functions) {
+    const Function* find(Bdf bdf) const {
+        for (const Function& function : functions) {
             if (function.bdf == bdf) {
                 return &function;
             }
         }
         return nullptr;
     }
+    Function* find(Bdf bdf) { return const_cast<Function*>(std::as_const(*this).find(bdf)); }
 };
 
 /// Finds every function, numbers the buses afresh, sizes all BARs with decoding off, and leaves everything

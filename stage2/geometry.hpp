@@ -62,6 +62,10 @@ Result<Geometry> make_geometry(unsigned ipa_bits, const Features& features);
 constexpr u64 make_vttbr(Pa root, Vmid vmid) {
     return (root.value & VttbrEl2::BADDR::mask) | VttbrEl2::VMID::of(vmid.value);
 }
+/// VTTBR_EL2.BADDR, without CnP.
+constexpr Pa root_of(u64 vttbr) {
+    return {vttbr & Field<47, 1>::mask};
+}
 constexpr Vmid vmid_of(u64 vttbr) {
     return {static_cast<u16>(VttbrEl2::VMID::get(vttbr))};
 }

@@ -114,6 +114,15 @@ u64 guest_sp() {
 void set_guest_sp(u64 value) {
     fake_el2().here().sp = value;
 }
+void prepare_spi(World&, Intid spi, PcpuIndex) {
+    fake_el2().host_spis[spi.value] = {};
+}
+void enable_spi(World&, Intid spi, bool enabled) {
+    fake_el2().host_spis[spi.value].enabled = enabled;
+}
+void deactivate_spi(World&, Intid spi) {
+    fake_el2().host_spis[spi.value].active = false;
+}
 VcpuMask gic_dir_write(Vcpu& vcpu, u64 value) {
     return vgic::dir_write(vcpu.vm->gic, vcpu.index, fake_el2().cpu[vcpu.cpu->index.value].lrs, value);
 }

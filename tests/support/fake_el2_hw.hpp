@@ -52,6 +52,11 @@ struct FakeEl2Hw {
     el2::hw::FaultAddress fault{};
     std::map<u64, Ipa> stage1; // guest virtual page -> IPA; a page that is not there faults
     std::map<u64, bool> stage1_read_only;
+    struct HostSpi {
+        bool enabled = false;
+        bool active = false; // acknowledged, not yet deactivated
+    };
+    std::map<u32, HostSpi> host_spis;
     Arena ram;
     u64 zeroed_pages = 0;
     u64 cleaned_bytes = 0;

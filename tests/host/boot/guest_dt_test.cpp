@@ -4,6 +4,7 @@
 
 #include "boot/fdt.hpp"
 #include "boot/guest_dt.hpp"
+#include "boot/platform.hpp"
 #include "tests/host/boot/tree.hpp"
 
 using namespace atl;
@@ -181,6 +182,42 @@ TEST_CASE("guest device tree: everything that EL2 emulates, and the peers") {
     CHECK((doorbell->cell(0) == 0 && doorbell->cell(1) == 8 && doorbell->cell(2) == 1));
 }
 
+TEST_CASE("guest device tree: a VM's host bridge, as the reader of the host's understands it") {
+    VmConfig vm = make_vm(512, 32 * mib);
+    REQUIRE(vm.devices.push_back({0, 0, 2, 0}));
+    const auto layout = plan_guest(vm);
+    alignas(8) static u8 buffer[guest_dtb_bytes];
+    const auto size = write_guest_dt(vm, {&vm, 1}, *layout, {}, buffer);
+    REQUIRE(size.ok());
+    const auto view = FdtView::open(std::span<const u8>(buffer, *size));
+    REQUIRE(view.ok());
+    static Platform platform;
+    platform = {};
+    test::Sentences sentences;
+    REQUIRE_MESSAGE(read_platform(*view, Mpidr{0}, platform, sentences.sink).ok(), sentences.text());
+    CHECK(sentences.all.empty());
+    namespace map = el2::guest_map;
+    CHECK(platform.pci.ecam == Range<Pa>{Pa{map::pci_config.base.value}, map::pci_config.size});
+    CHECK(platform.pci.first_bus == 0);
+    CHECK(platform.pci.last_bus == 0);
+    CHECK(platform.pci.coherent);
+    CHECK(platform.pci.mmio32.cpu.value == map::pci_mem32.base.value);
+    CHECK(platform.pci.mmio32.pci == map::pci_mem32.base.value);
+    CHECK(platform.pci.mmio32.size == map::pci_mem32.size);
+    CHECK(platform.pci.mmio64.cpu.value == map::pci_mem64.base.value);
+    CHECK(platform.pci.mmio64.size == map::pci_mem64.size);
+    CHECK(platform.pci.intx[3][2] == map::first_spi + map::pci_spi + ((3 + 2) & 3));
+    const auto intc = view->find("/intc@8000000");
+    CHECK(platform.pci.msi.translate(0x18, view->phandle(*intc)).value_or(0) == 0x18);
+    CHECK(view->has(*intc, "msi-controller"));
+    const auto mbi = view->property(*intc, "mbi-ranges");
+    REQUIRE(mbi.ok());
+    CHECK(mbi->cell(0) == map::first_mbi);
+    CHECK(mbi->cell(1) == map::mbi_count);
+    CHECK(map::first_mbi + map::mbi_count <= map::first_spi + map::spis_with_devices);
+    CHECK(number(*view, "/intc@8000000", "mbi-alias") == map::msi_page.value);
+}
+
 TEST_CASE("guest device tree: nothing that is not there") {
     const VmConfig vm = make_vm(64, 4096);
     const auto layout = plan_guest(vm);
@@ -190,6 +227,8 @@ TEST_CASE("guest device tree: nothing that is not there") {
     const auto view = FdtView::open(std::span<const u8>(buffer, *size));
     REQUIRE(view.ok());
     CHECK(!view->find("/firmware").ok());
+    CHECK(!view->find("/pcie").ok());
+    CHECK(!view->has(*view->find("/intc"), "mbi-ranges"));
     CHECK(!view->find("/reserved-memory").ok());
     CHECK(!view->find("/memory@100000000").ok());
     CHECK(!view->has(*view->find("/chosen"), "kaslr-seed"));
@@ -211,6 +250,7 @@ TEST_CASE("guest device tree: the fullest one fits its place") {
         vm.window_bytes = el2::guest_map::window_max;
         vm.bootargs.assign(std::string(max_bootargs, 'x'));
         vm.share_with = 0x1fffe & ~el2::vm_bit(vm.id);
+        vm.devices.push_back({});
         all.push_back(vm);
     }
     const auto layout = plan_guest(all[15]);

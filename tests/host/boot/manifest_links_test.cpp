@@ -30,7 +30,7 @@ TEST_CASE("manifest: sharing with a refused VM, devices and keyboard given twice
                            " devices = \"0000:00:01.0\"; }; d { " + good + " console-focus; };"));
     CHECK(r.sentences.has("warning: /vms/a: share-with = \"b\": not with b: that VM is refused"));
     CHECK(r.vm("a")->share_with == 0);
-    CHECK(r.sentences.has("/vms/c: devices = \"0000:00:01.0\": a already has one of these devices"));
+    CHECK(r.sentences.has("/vms/c: devices = \"0000:00:01.0\": a has 0000:00:01.0 already"));
     CHECK(r.vm("c") == nullptr);
     CHECK(r.sentences.has("/vms/d: console-focus = (0 bytes): a has the keyboard first"));
     REQUIRE(r.vm("d") != nullptr);
@@ -52,4 +52,32 @@ TEST_CASE("manifest: RAM goes to the VMs in order, as long as it lasts") {
     const Reading none(bundle(vms), 0);
     CHECK(none.status.error() == Error::not_found);
     CHECK(none.manifest.refused == 4);
+}
+
+TEST_CASE("manifest: devices against the machine's") {
+    const auto devices = [](const char* list) { return " { " + good + " devices = " + list + "; }; "; };
+    SUBCASE("refused, each with its reason; the others start") {
+        const Reading r(bundle("a" + devices("\"0000:00:02.0\", \"0000:02:02.0\"") + //
+                               "b" + devices("\"0000:00:1f.0\"") +                   //
+                               "c" + devices("\"0000:00:08.0\"") +                   //
+                               "d" + devices("\"0000:00:02.0\", \"0000:00:03.0\"") + //
+                               "e" + devices("\"0000:00:06.0\"") +                   //
+                               "f" + devices("\"0000:00:14.0\"") + "g" + devices("\"0000:00:18.0\"")));
+        CHECK(r.sentences.has("/vms/a: devices = ",
+                              "0000:02:02.0: there is no such PCI function on this machine"));
+        CHECK(r.sentences.has("/vms/b: devices = ", "0000:00:1f.0: is a bridge"));
+        CHECK(r.sentences.has("/vms/c: devices = ", "0000:00:08.0: it is one of 2 functions"));
+        CHECK(r.sentences.has(
+            "/vms/e: devices = ",
+            "0000:00:06.0: its INTx line (INTID 37) is also that of 0000:00:02.0, which d has"));
+        CHECK(r.manifest.refused == 4);
+        REQUIRE(r.vm("d") != nullptr);
+        CHECK(r.vm("d")->devices.size() == 2);
+        CHECK(r.vm("f") != nullptr); // no line
+        CHECK(r.vm("g") != nullptr);
+    }
+    SUBCASE("a whole group, and one line within one VM") {
+        const Reading r(bundle("a" + devices("\"0000:00:08.0\", \"0000:00:09.0\", \"0000:00:04.0\"")));
+        CHECK(r.manifest.refused == 0);
+    }
 }

@@ -8,6 +8,21 @@
 
 namespace atl::test {
 
+/// A machine with functions in every slot of two buses: INTx as on QEMU's virt, slots 8 and 9 one group, slot 31 a bridge.
+inline boot::DeviceAnswer machine_device(const void*, const el2::PciAddress& address) {
+    if (address.segment != 0 || address.bus > 1 || address.device == 0) {
+        return {"there is no such PCI function on this machine", 0, 1, 0};
+    }
+    if (address.bus == 0 && address.device == 31) {
+        return {"is a bridge: bridges stay with the hypervisor", 0, 1, 0};
+    }
+    const bool pair = address.device == 8 || address.device == 9;
+    return {{},
+            pair ? 8u : u32{address.bus} << 8 | address.device,
+            pair ? 2u : 1u,
+            address.device < 20 ? 35u + (address.device & 3) : 0};
+}
+
 struct Reading {
     Blob blob;
     boot::Manifest manifest;
@@ -15,7 +30,8 @@ struct Reading {
     Status status;
 
     explicit Reading(Blob bundle, u64 ram_mib = 2048) : blob(std::move(bundle)) {
-        status = read_manifest(blob.span(), boot::ManifestLimits{ram_mib * mib}, manifest, sentences.sink);
+        const boot::ManifestLimits limits{ram_mib * mib, nullptr, &machine_device};
+        status = read_manifest(blob.span(), limits, manifest, sentences.sink);
     }
     const el2::VmConfig* vm(std::string_view name) const {
         for (const el2::VmConfig& candidate : manifest.vms) {

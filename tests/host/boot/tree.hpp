@@ -96,6 +96,16 @@ struct Sentences {
         }
         return false;
     }
+    /// One sentence with both parts, in this order.
+    bool has(const std::string& first, const std::string& second) const {
+        for (const std::string& sentence : all) {
+            const auto at = sentence.find(first);
+            if (at != std::string::npos && sentence.find(second, at) != std::string::npos) {
+                return true;
+            }
+        }
+        return false;
+    }
     std::string text() const {
         std::string result;
         for (const std::string& sentence : all) {

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+// Passthrough devices: assignment, connecting and disconnecting, interrupts, the guest's PCI windows. Portable. See
+// el2/passthrough.hpp. What the SMMU reports is in el2/dma_fault.cpp.
+#include "el2/passthrough.hpp"
+
+#include "el2/dispatch.hpp"
+#include "el2/hw.hpp"
+#include "el2/world.hpp"
+#include "lib/log.hpp"
+#include "lib/panic.hpp"
+
+namespace atl::el2 {
+namespace {
+
+constexpr u64 us_per_second = 1'000'000;
+constexpr unsigned intx_lines = 4;
+constexpr unsigned event_bits = 8; // EventIDs are SPI numbers
+
+u64 now_us(void* context) {
+    const World& world = *static_cast<const World*>(context);
+    const u64 ticks = hw::counter();
+    return ticks / world.counter_hz * us_per_second +
+           ticks % world.counter_hz * us_per_second / world.counter_hz;
+}
+
+u64 ticks_at(const World& world, u64 us) {
+    return us / us_per_second * world.counter_hz + us % us_per_second * world.counter_hz / us_per_second + 1;
+}
+
+std::span<AssignedDevice> all_devices(World& world) {
+    return {world.passthrough->devices, world.passthrough->device_count};
+}
+
+smmu::Stage2 stage2_of(const Vm& vm) {
+    return {stage2::root_of(vm.space.vttbr()), vm.space.geometry().vtcr, vm.vmid};
+}
+
+constexpr Intid line_spi(unsigned line) {
+    return {guest_map::first_spi + guest_map::pci_spi + line};
+}
+constexpr u8 devfn(const AssignedDevice& device) {
+    return static_cast<u8>(device.slot << 3);
+}
+
+// ---- hooks of the VM's host bridge; its lock is held ----
+
+Status map_bar(void* context, const pci::BarMapping& bar) {
+    Vm& vm = *static_cast<Vm*>(context);
+    LockGuard guard(vm.space.lock());
+    return vm.space.map(bar.ipa, bar.pa, bar.size, stage2::device_attributes);
+}
+
+void unmap_bar(void* context, const pci::BarMapping& bar) {
+    Vm& vm = *static_cast<Vm*>(context);
+    LockGuard guard(vm.space.lock());
+    auto debt = vm.space.unmap(bar.ipa, bar.size);
+    ATOLL_CHECK(debt.ok()); // whole pages that map_bar() mapped: nothing is split
+    vm.space.complete(std::move(*debt));
+}
+
+void report_offence(void* context, const pci::Offence& offence) {
+    Vm& vm = *static_cast<Vm*>(context);
+    if (may_report(vm)) {
+        log::warn("{}: PCI device {} (here 00:{:02x}.0), BAR {} at ipa {:x}, {} bytes: {}", vm.name(),
+                  pci::BdfText(offence.physical).view(), offence.devfn >> 3, offence.bar, offence.ipa,
+                  offence.size, pci::to_string(offence.kind));
+    }
+}
+
+/// The guest has deactivated an INTx SPI: the host's lines behind it may fire again. Called with the vGIC's lock.
+void resample_line(void* context, Intid spi) {
+    Vm& vm = *static_cast<Vm*>(context);
+    const u32 line = spi.value - line_spi(0).value;
+    for (const AssignedDevice& device : all_devices(*vm.world)) {
+        if (device.vm == &vm && device.intx != 0 && device.line == line) {
+            hw::deactivate_spi(*vm.world, Intid{device.intx});
+        }
+    }
+}
+
+/// A device number whose pin A..D ends at `line`, so that what shares a line on the host shares one in the VM.
+u8 free_slot(const World& world, const Vm& vm, unsigned pin, unsigned line) {
+    u32 taken = 1; // device 0 is where a host bridge would be
+    for (const AssignedDevice& other : all_devices(const_cast<World&>(world))) {
+        taken |= other.vm == &vm ? 1u << other.slot : 0;
+    }
+    for (u8 slot = 1; slot < 32; ++slot) {
+        if ((taken & (1u << slot)) == 0 && (pin == 0 || ((slot + pin - 1) & 3) == line)) {
+            return slot;
+        }
+    }
+    return 0;
+}
+
+/// Which of the VM's lines stands for the host's INTID: the one that it has, or the next.
+unsigned line_for(World& world, const Vm& vm, u32 intx) {
+    unsigned used = 0;
+    for (const AssignedDevice& other : all_devices(world)) {
+        if (other.vm == &vm && other.intx != 0) {
+            if (other.intx == intx) {
+                return other.line;
+            }
+            used = other.line >= used ? other.line + 1u : used;
+        }
+    }
+    return used % intx_lines;
+}
+
+/// Every SPI that the VM may name in a message becomes an LPI of this device's own, for good: while the stream aborts no
+/// message comes.
+Status map_messages(Passthrough& all, const AssignedDevice& device, u32 index, u16 collection) {
+    ATOLL_TRY(all.its.map_device(device.device_id, event_bits));
+    for (u32 spi = guest_map::first_mbi; spi < guest_map::first_mbi + guest_map::mbi_count; ++spi) {
+        ATOLL_TRY(all.its.map_event(device.device_id, spi, gic::first_lpi + index * lpis_per_device + spi,
+                                    collection));
+    }
+    return {};
+}
+
+Status assign_one(World& world, Vm& vm, pci::VirtualBridge& bridge, const PciAddress& address) {
+    Passthrough& all = *world.passthrough;
+    const Assignable found = find_assignable(all, address);
+    if (!found.why.empty() || all.device_count == max_assigned_devices) {
+        return found.why.empty() ? Error::no_memory : Error::denied;
+    }
+    const u32 index = all.device_count;
+    AssignedDevice& device = all.devices[index];
+    device.function = found.function;
+    device.address = address;
+    device.stream = found.stream;
+    device.device_id = found.device_id;
+    device.intx = static_cast<u16>(found.intx);
+    device.line = found.intx == 0 ? u8{0} : static_cast<u8>(line_for(world, vm, found.intx));
+    device.slot = free_slot(world, vm, found.intx == 0 ? 0 : found.function->interrupt_pin, device.line);
+    ATOLL_TRY(map_messages(all, device, index, vm.vcpus[0]->home.value));
+    ATOLL_TRY(bridge.add(*found.function, devfn(device), found.intx != 0));
+    device.vm = &vm;
+    ++all.device_count;
+    if (found.intx != 0) {
+        device.next_on_line = all.on_line[found.intx];
+        all.on_line[found.intx] = &device;
+        ATOLL_TRY(vm.gic.back_by_host(line_spi(device.line), true));
+        hw::prepare_spi(world, Intid{found.intx}, vm.vcpus[0]->home);
+    }
+    return {};
+}
+
+} // namespace
+
+Assignable find_assignable(const Passthrough& all, const PciAddress& address) {
+    Assignable found;
+    if (!all.unusable.empty()) {
+        found.why = all.unusable.view();
+        return found;
+    }
+    const pci::Bdf bdf = pci::Bdf::of(address.bus, address.device, address.function);
+    const pci::Function* const function =
+        address.segment == all.topology.host.segment ? all.topology.find(bdf) : nullptr;
+    if (function == nullptr) {
+        found.why = "there is no such PCI function on this machine";
+        return found;
+    }
+    if (function->verdict != pci::Verdict::assignable) {
+        found.why = pci::to_string(function->verdict);
+        return found;
+    }
+    const auto stream = all.routes.stream(all.routes.context, bdf.value);
+    const auto device_id = all.routes.device_id(all.routes.context, bdf.value);
+    if (!stream.ok()) {
+        found.why = "its DMA does not go through the SMMU (iommu-map of the host's device tree)";
+    } else if (!device_id.ok() || *device_id == 0) {
+        // DeviceID 0 is also what writes by CPUs carry.
+        found.why = "its messages do not reach the ITS under a DeviceID of their own (msi-map)";
+    } else {
+        found.function = function;
+        found.stream = *stream;
+        found.device_id = *device_id;
+        found.intx = all.routes.intx(all.routes.context, function->root_device, function->root_pin);
+        found.group = function->group;
+        found.group_size = 0;
+        for (const pci::Function& other : all.topology.functions) {
+            found.group_size += other.group == function->group && !other.is_bridge ? 1 : 0;
+        }
+    }
+    return found;
+}
+
+Status assign_devices(World& world, Vm& vm, pci::VirtualBridge& bridge) {
+    const pci::VirtualBridge::Hooks hooks{&vm, &map_bar, &unmap_bar, &report_offence};
+    ATOLL_TRY(bridge.init({guest_map::pci_mem32, guest_map::pci_mem64, hooks, {&world, &now_us}}));
+    vm.gic.set_host_lines({&vm, &resample_line});
+    for (const PciAddress& address : vm.config->devices) {
+        ATOLL_TRY(assign_one(world, vm, bridge, address));
+    }
+    vm.bridge = &bridge;
+    return {};
+}
+
+bool devices_are_reset(Vm& vm) {
+    if (vm.bridge->poll()) {
+        return true;
+    }
+    vm.job_not_before = ticks_at(*vm.world, vm.bridge->next_poll_us());
+    return false;
+}
+
+Status connect_devices(Vm& vm) {
+    World& world = *vm.world;
+    for (AssignedDevice& device : all_devices(world)) {
+        if (device.vm != &vm) {
+            continue;
+        }
+        if (const Status status = world.passthrough->smmu.attach(device.stream, stage2_of(vm));
+            !status.ok()) {
+            disconnect_devices(vm);
+            return status;
+        }
+        device.connected.store(true, std::memory_order_release);
+        vm.bridge->set_stream_attached(devfn(device), true);
+        if (device.intx != 0) {
+            hw::enable_spi(world, Intid{device.intx}, true);
+        }
+    }
+    return {};
+}
+
+void disconnect_devices(Vm& vm) {
+    World& world = *vm.world;
+    for (AssignedDevice& device : all_devices(world)) {
+        if (device.vm != &vm) {
+            continue;
+        }
+        device.connected.store(false, std::memory_order_release);
+        vm.bridge->set_stream_attached(devfn(device), false); // stops mastering first: less is aborted
+        world.passthrough->smmu.detach(device.stream);
+        if (device.intx != 0) {
+            hw::enable_spi(world, Intid{device.intx}, false);
+            hw::deactivate_spi(world, Intid{device.intx});
+        }
+    }
+    vm.bridge->reset();
+}
+
+void on_lpi(World& world, u32 lpi) {
+    const u32 number = lpi - gic::first_lpi;
+    const u32 index = number / lpis_per_device;
+    if (world.passthrough == nullptr || index >= world.passthrough->device_count) {
+        return;
+    }
+    AssignedDevice& device = world.passthrough->devices[index];
+    if (!device.connected.load(std::memory_order_acquire)) {
+        return; // its last words before the VM stopped
+    }
+    device.messages.fetch_add(1, std::memory_order_relaxed);
+    kick_vcpus(*device.vm, device.vm->gic.pulse(Intid{number % lpis_per_device}));
+}
+
+bool on_host_line(World& world, Intid spi) {
+    if (world.passthrough == nullptr || spi.value >= std::size(world.passthrough->on_line)) {
+        return false;
+    }
+    AssignedDevice* device = world.passthrough->on_line[spi.value];
+    if (device == nullptr || !device->connected.load(std::memory_order_acquire)) {
+        return false;
+    }
+    kick_vcpus(*device->vm, device->vm->gic.set_line(line_spi(device->line), true));
+    return true;
+}
+
+// ---- the guest's windows ----
+
+bool pci_read(Vm& vm, VcpuIndex vcpu, Ipa ipa, unsigned size, u64& value) {
+    if (vm.bridge == nullptr) {
+        return false;
+    }
+    if (guest_map::pci_config.contains(ipa, size)) {
+        value = vm.bridge->read(vcpu, ipa - guest_map::pci_config.base, size);
+        return true;
+    }
+    value = ~u64{0}; // nobody claims it [PCI 3.0 §3.3.3.1 master abort]
+    return guest_map::pci_mem32.contains(ipa, size) || guest_map::pci_mem64.contains(ipa, size);
+}
+
+bool pci_write(Vm& vm, VcpuIndex vcpu, Ipa ipa, unsigned size, u64 value) {
+    if (vm.bridge == nullptr) {
+        return false;
+    }
+    if (guest_map::pci_config.contains(ipa, size)) {
+        vm.bridge->write(vcpu, ipa - guest_map::pci_config.base, size, value);
+        return true;
+    }
+    return guest_map::pci_mem32.contains(ipa, size) || guest_map::pci_mem64.contains(ipa, size);
+}
+
+} // namespace atl::el2

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Passthrough of PCI functions: which VM has which, and what that needs: the SMMU stream on the VM's stage-2 table, the
+// ITS events, the VM's host bridge, resets between owners, faults told. Does not drive any of them (smmu/, pci/, vgic/).
+// Locks: the table of devices is constant after boot; a device's state changes under World::lifecycle_lock or in its
+// VM's job; counters of faults and messages are the boot CPU's, or atomic.
+//
+// A device's life:
+//   boot          described, reset, quiet; its stream aborts
+//   VM starts     reset (a stage of the load job), then connect_devices(): stream on the VM's table
+//   VM stops      disconnect_devices() as soon as the last vCPU has left: the stream aborts, nothing is in flight; then
+//                 a reset, and only then is the VM's memory scrubbed or loaded anew
+// [docs/dma.md]
+#pragma once
+#include <atomic>
+
+#include "el2/vm_config.hpp"
+#include "lib/result.hpp"
+#include "pci/bridge.hpp"
+#include "pci/virtual_bridge.hpp"
+#include "smmu/smmu.hpp"
+#include "vgic/its.hpp"
+
+namespace atl::el2 {
+
+struct Vm;
+struct World;
+
+constexpr unsigned max_assigned_devices = vgic::max_its_devices;
+constexpr u32 lpis_per_device = 256; // LPI 8192 + 256 * index + the VM's SPI: found with a shift
+static_assert(max_assigned_devices * lpis_per_device <= vgic::lpi_count);
+
+struct AssignedDevice {
+    const pci::Function* function = nullptr;
+    Vm* vm = nullptr;
+    PciAddress address{};
+    StreamId stream{};
+    u32 device_id = 0;
+    u8 slot = 0;  // device number on the VM's bus 0
+    u8 line = 0;  // which of the VM's four INTx SPIs
+    u16 intx = 0; // the host's INTID; 0: none
+    AssignedDevice* next_on_line = nullptr;
+    std::atomic<bool> connected{false};
+    std::atomic<u64> messages{0};
+    u64 faults = 0;
+};
+
+/// The last fault that was told, and how many like it came since.
+struct FaultRun {
+    smmu::FaultRecord record{};
+    bool any = false;
+    u64 repeats = 0;
+};
+
+/// What the host's device tree says about RequesterIDs and INTx lines, as functions because el2 does not know boot.
+struct PciRoutes {
+    const void* context = nullptr;
+    Result<StreamId> (*stream)(const void* context, u32 rid) = nullptr;
+    Result<u32> (*device_id)(const void* context, u32 rid) = nullptr;
+    u32 (*intx)(const void* context, unsigned device, unsigned pin) = nullptr; // pin 1: INTA; 0: no interrupt
+};
+
+struct Passthrough {
+    smmu::Smmu smmu{};
+    vgic::Its its{};
+    pci::Topology topology{};
+    PciRoutes routes{};
+    /// Empty: functions can be assigned. Else the sentence that says why not.
+    FixedString<119> unusable{};
+    unsigned device_count = 0;
+    AssignedDevice devices[max_assigned_devices]{}; // the index is the LPI block's
+    AssignedDevice* on_line[1020]{}; // by the host's INTID: who is first on that line; all of one VM
+    FaultRun last_fault{};
+    std::atomic<bool> faults_left{false}; // events wait that no interrupt will tell
+};
+
+/// Makes the VM's host bridge with its functions: at build time, before any VM runs, once the vCPUs have their CPUs. The
+/// manifest has been checked against find_assignable(). Errors: no_memory; whatever the ITS says.
+Status assign_devices(World& world, Vm& vm, pci::VirtualBridge& bridge);
+
+/// What a manifest may name. `why`: empty when it may.
+struct Assignable {
+    const pci::Function* function = nullptr;
+    StreamId stream{};
+    u32 device_id = 0;
+    u32 intx = 0;       // the host's INTID, 0: none
+    u32 group = 0;      // functions that are not isolated from each other,
+    u32 group_size = 1; // as many
+    std::string_view why{};
+};
+Assignable find_assignable(const Passthrough& all, const PciAddress& address);
+
+/// Goes on with the resets of the VM's devices. False: look again at Vm::job_not_before.
+bool devices_are_reset(Vm& vm);
+/// The devices are reset, RAM is mapped: from now on they reach it. Errors: whatever the SMMU says; all are
+/// disconnected then.
+Status connect_devices(Vm& vm);
+/// On return no device of the VM reaches memory or signals, and their resets have begun. No vCPU of it runs.
+void disconnect_devices(Vm& vm);
+
+/// An LPI was acknowledged and its priority dropped.
+void on_lpi(World& world, u32 lpi);
+/// An SPI that EL2 does not know otherwise. False: nobody's; it is to be deactivated. True: the guest's deactivation
+/// will do it.
+bool on_host_line(World& world, Intid spi);
+/// The SMMU's event interrupt, or housekeeping for what one call left. Boot CPU.
+void on_smmu_event(World& world);
+void on_smmu_error(World& world);
+
+/// A guest's access to its PCI windows: configuration space, or memory where no BAR is mapped. False: not there.
+bool pci_read(Vm& vm, VcpuIndex vcpu, Ipa ipa, unsigned size, u64& value);
+bool pci_write(Vm& vm, VcpuIndex vcpu, Ipa ipa, unsigned size, u64 value);
+
+} // namespace atl::el2
