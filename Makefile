@@ -68,16 +68,20 @@ $(B)/atoll.img: $(B)/atoll.elf
 KERNELS := $(notdir $(patsubst %/Image,%,$(filter-out %/default/Image,$(wildcard $(DEPS)/kernels/*/Image))))
 INITRAMFS_PARTS := $(wildcard guests/linux/initramfs/*) $(wildcard guests/linux/demo/*)
 
-$(B)/guests/linux/lagoon: $(wildcard guests/linux/tools/*) guests/linux/lagoon/lagoon_uapi.h
+$(B)/guests/linux/lagoon: $(wildcard guests/linux/tools/*) guests/linux/lagoon/lagoon_uapi.h guests/linux/check/lagoon_check.h
 	@$(MAKE) -s -C guests/linux/tools OUT=$(abspath $(@D)) CROSS_COMPILE=$(CROSS)
 	@touch $@
 
 define kernel_rules
 $(B)/guests/linux/$(1)/lagoon.ko: $(wildcard guests/linux/lagoon/*) lib/abi/ffa.h
 	@CROSS_COMPILE=$(CROSS) guests/linux/lagoon/build.sh $(DEPS)/kernels/$(1)/build $$(@D)
-$(B)/initramfs-$(1).cpio.gz: $(B)/guests/linux/$(1)/lagoon.ko $(B)/guests/linux/lagoon $(INITRAMFS_PARTS)
+$(B)/guests/linux/$(1)/check/lagoon_check.ko: $(wildcard guests/linux/check/*) guests/linux/lagoon/compat.h
+	@CROSS_COMPILE=$(CROSS) guests/linux/lagoon/build.sh $(DEPS)/kernels/$(1)/build $$(@D) guests/linux/check
+$(B)/initramfs-$(1).cpio.gz: $(B)/guests/linux/$(1)/lagoon.ko $(B)/guests/linux/$(1)/check/lagoon_check.ko $(B)/guests/linux/lagoon $(INITRAMFS_PARTS)
 	@$(PYTHON) guests/linux/initramfs/mkinitramfs.py $(DEPS)/kernels/$(1) $$@ \
-	    $$<:/lib/modules/{abi}/extra/lagoon.ko $(B)/guests/linux/lagoon:/usr/bin/lagoon guests/linux/demo:/demo
+	    $$<:/lib/modules/{abi}/extra/lagoon.ko \
+	    $(B)/guests/linux/$(1)/check/lagoon_check.ko:/lib/modules/{abi}/extra/lagoon_check.ko \
+	    $(B)/guests/linux/lagoon:/usr/bin/lagoon guests/linux/demo:/demo
 endef
 $(foreach k,$(KERNELS),$(eval $(call kernel_rules,$(k))))
 

@@ -292,4 +292,88 @@ SHARING = [
          "linux-two", ("SHARE-4", "LINUX-2"), timeout=150),
 ]
 
+BOTH_UP = [Expect(r"atoll: (?:alpha|beta) is up"), Expect(r"atoll: (?:alpha|beta) is up")]
+SILENT = Absent(r"(?i)(?:Internal error: |Oops|BUG: |Unable to handle kernel)[^\r\n]*")
+
+
+def load_check(guest):
+    return shell(guest, "modprobe lagoon_check && echo check-$((7+7))", "check-14")
+
+
+def kernel_check(series):
+    """The dma-bufs of both sides, used by a driver in the kernel. lagoon_check is the driver."""
+    return [
+        SILENT, *BOTH_UP, *load_check("alpha"), *load_check("beta"),
+        *shell("alpha", "lagoon heap --size 4M --fill 4 --kernel check && echo heap-$((1+1))",
+               r"CPU access agree on 4194304 bytes"), Expect("heap-2"),
+        # Both sides, while it is shared; what one kernel writes is there for the other one.
+        *shell("alpha", "lagoon share --peer beta --label kc --size 4M --fill 5 --keep && echo kept-$((1+2))", "kept-3"),
+        *shell("beta", "lagoon import --label kc --verify --kernel check && echo seen-$((2+2))",
+               r"as announced[^$]*CPU access agree on 4194304 bytes"), Expect("seen-4"),
+        *shell("alpha", "lagoon open kc --expect 4191232 'written by the kernel' --kernel check && echo own-$((2+3))",
+               "own-5"),
+        *shell("alpha", "lagoon share --peer beta --label kr --size 1M --fill 6 --ro --keep && echo kept-$((3+3))",
+               "kept-6"),
+        *shell("beta", "lagoon import --label kr --kernel check --verify && echo ro-$((3+4))", "ro-7"),
+        # A mapping in the borrower's kernel delays the reclaim, though no program can touch the buffer any more.
+        *[step for kind in ("map", "vmap") for step in (
+            *shell("beta", f"lagoon import --label kc --kernel {kind} --hold --kernel drop --gone 20 --kernel refused"
+                   " && echo over-$((4+4)) &", "holding on"),
+            *shell("alpha", "lagoon reclaim kc --timeout 1 || echo busy-$((4+5))", "still uses its pages"),
+            Expect("busy-9"),
+            *shell("beta", "kill -USR1 $(pidof lagoon)", r"let go of it in the kernel"),
+            Expect(r"SIGBUS, as it should be"), Expect(r"refused: map -\d+, begin_cpu_access -\d+, vmap -\d+"),
+            Expect("over-8"),
+            *shell("alpha", "lagoon reclaim kc && lagoon share --peer beta --label kc --size 4M --keep"
+                   " && echo anew-$((5+5))", "anew-10"))],
+        # By force, while mapped both ways: the borrower's kernel then touches a page of its own, and lives on.
+        *shell("beta", "lagoon import --label kc --kernel vmap --kernel map --hold --kernel touch --kernel drop"
+               " --kernel refused && echo forced-$((5+6)) &", "holding on"),
+        *shell("alpha", "lagoon reclaim kc --timeout 1 --force && echo taken-$((6+6))", "taken-12"),
+        *shell("beta", "kill -USR1 $(pidof lagoon)", r"1024 of them zero"), Expect("forced-11"),
+        *shell("alpha", "lagoon reclaim kr && rmmod lagoon_check lagoon && echo unloaded-$((6+7))", "unloaded-13"),
+        *shell("beta", "rmmod lagoon_check lagoon && echo unloaded-$((7+7))", "unloaded-14"),
+    ]
+
+
+SHARING += [
+    *[Case(f"kernel-check{suffix}", f"vmap, attach, map and CPU access by the kernels of both sides, {series}",
+           kernel_check(series), f"linux-two{suffix}", ("SHARE-4", "SHARE-5"), memory="2G", timeout=150,
+           kernels=(series,))
+      for series, suffix in (("6.1", ""), ("6.12", "-6.12"))],
+    Case("fragments", "64 MiB in 16384 pieces, described in fragments; the borrower verifies and answers in place",
+         [SILENT, *BOTH_UP,
+          *shell("alpha", "echo Y >/sys/module/lagoon/parameters/heap_scatter; lagoon share --peer beta --label sand"
+                 " --size 64M --fill 11 --wait 100 --expect 0 'beta has read {sha256}' --reclaim 20"
+                 " && echo swept-$((1+1)) &", "16384 pages in 16384 contiguous runs"),
+          *shell("beta", "lagoon import --peer alpha --label sand --verify --write 0 'beta has read {sha256}' --ring"
+                 " && echo read-$((1+2))", r"16384 pages \(16384 runs at the owner\)"),
+          Expect("as announced"), Expect("read-3"), Expect("swept-2")],
+         "linux-two", ("SHARE-1", "SHARE-4"), timeout=150),
+    Case("three-guests", "alpha lends to beta and gamma, beta to gamma, all at once; beta is reset in the middle",
+         [SILENT, *[Expect(r"atoll: (?:alpha|beta|gamma) is up")] * 3,
+          *shell("alpha", "lagoon share --peer beta --label ab --size 8M --fill 21 --keep"
+                 " && lagoon share --peer gamma --label ag --size 8M --fill 22 --keep && echo lent-$((1+1))", "lent-2"),
+          *shell("beta", "lagoon share --peer gamma --label bg --size 8M --fill 23 --keep && echo lent-$((1+2))",
+                 "lent-3"),
+          *shell("beta", "lagoon import --label ab --verify --write 0 'beta was here' --ring --hold &", "holding on"),
+          *shell("gamma", "lagoon import --label ag --verify --write 0 'gamma was here' --ring --hold --expect 0 'gamma was here'"
+                 " && echo no-$((1+1)) &", "holding on"),
+          *shell("gamma", "lagoon import --label bg --verify --hold --verify && echo orphan-$((1+3)) &", "holding on"),
+          *shell("alpha", "lagoon open ab --expect 0 'beta was here' && lagoon open ag --expect 0 'gamma was here'"
+                 " && echo both-$((2+3))", "both-5"),
+          # What only gamma and alpha share goes on; what beta lent stays readable; what beta borrowed comes back.
+          Send(MONITOR, 0.5), Send("reset beta\r", 0.5), Expect("atoll: beta is up"),
+          *shell("gamma", "lagoon list; echo list-$((3+3))", "bg .*orphaned"), Expect("list-6"),
+          *shell("gamma", "killall -USR1 lagoon", r"orphan-4"),
+          *shell("alpha", "lagoon open ab --write 0 'second life' && lagoon list && echo list-$((3+4))",
+                 "ab .*offered"), Expect("list-7"),
+          *shell("beta", "lagoon import --label ab --expect 0 'second life' --write 0 'and again' --ring"
+                 " && echo again-$((4+4))", "again-8"),
+          *shell("alpha", "lagoon open ab --expect 0 'and again' && lagoon reclaim ab && lagoon reclaim ag"
+                 " && lagoon list && echo empty-$((4+5))", "empty-9"),
+          *shell("gamma", "lagoon list; rmmod lagoon && echo unloaded-$((5+5))", "unloaded-10")],
+         "linux-three", ("SHARE-4", "SHARE-6"), memory="2G", timeout=180),
+]
+
 CASES = [*BARE, *PANIC, *REFUSALS, *GALLERY_CASES, *LINUX, *SHARING]

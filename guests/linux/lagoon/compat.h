@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The differences between the kernels that the driver is built for (6.1 and later), and nothing else. */
+/* The differences between the kernels that the driver and its test are built for (6.1 and later), and nothing else. */
 #ifndef LAGOON_COMPAT_H
 #define LAGOON_COMPAT_H
 
@@ -18,6 +18,15 @@ static inline void lagoon_vm_flags_mod(struct vm_area_struct *vma, unsigned long
 {
 	vm_flags_mod(vma, set, clear);
 }
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+/* 6.2 moved vmap under the reservation lock, and gave those who do not hold it a name of their own. */
+#define lagoon_dma_buf_vmap dma_buf_vmap
+#define lagoon_dma_buf_vunmap dma_buf_vunmap
+#else
+#define lagoon_dma_buf_vmap dma_buf_vmap_unlocked
+#define lagoon_dma_buf_vunmap dma_buf_vunmap_unlocked
 #endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)

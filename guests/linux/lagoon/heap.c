@@ -9,6 +9,7 @@
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/random.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 #include <uapi/linux/dma-heap.h>
@@ -17,6 +18,10 @@
 #include "lagoon.h"
 
 #define HEAP_MAX_BYTES (1ull << 30)
+
+static bool heap_scatter;
+module_param(heap_scatter, bool, 0644);
+MODULE_PARM_DESC(heap_scatter, "for tests: make new heap buffers of single pages, none beside another, in random order");
 
 /* 2 MiB blocks, then what fragmentation leaves; the larger ones are tried without hard work. */
 static const unsigned int orders[] = { 9, 8, 4, 0 };
@@ -54,11 +59,35 @@ static struct page *alloc_piece(unsigned long remaining, unsigned int *first, un
 	return NULL;
 }
 
+/* Pages with even numbers only: whatever their order, no two of them ever form a longer run. */
+static struct page *alloc_scattered(void)
+{
+	struct page *page = alloc_pages(GFP_HIGHUSER | __GFP_ZERO, 1);
+
+	if (!page)
+		return NULL;
+	split_page(page, 1);
+	__free_page(page + 1);
+	return page;
+}
+
+static void shuffle(struct page **pages, unsigned long count)
+{
+	unsigned long i;
+
+	for (i = count; i > 1; i--) {
+		unsigned long other = get_random_u32_below(i); /* swap() evaluates its arguments twice */
+
+		swap(pages[i - 1], pages[other]);
+	}
+}
+
 static struct lagoon_buf *heap_buf(unsigned long page_count)
 {
 	struct lagoon_buf *buf = lagoon_buf_new(page_count, false);
 	unsigned long done = 0, i;
-	unsigned int first = 0, order;
+	unsigned int first = 0, order = 0;
+	bool scatter = READ_ONCE(heap_scatter);
 
 	if (!buf)
 		return ERR_PTR(-ENOMEM);
@@ -67,7 +96,7 @@ static struct lagoon_buf *heap_buf(unsigned long page_count)
 		struct page *page = NULL;
 
 		if (!fatal_signal_pending(current))
-			page = alloc_piece(page_count - done, &first, &order);
+			page = scatter ? alloc_scattered() : alloc_piece(page_count - done, &first, &order);
 		if (!page) {
 			lagoon_buf_put(buf);
 			return ERR_PTR(fatal_signal_pending(current) ? -EINTR : -ENOMEM);
@@ -75,6 +104,8 @@ static struct lagoon_buf *heap_buf(unsigned long page_count)
 		for (i = 0; i < 1ul << order; i++)
 			buf->pages[done++] = page + i;
 	}
+	if (scatter)
+		shuffle(buf->pages, page_count);
 	return buf;
 }
 

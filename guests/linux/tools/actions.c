@@ -27,7 +27,9 @@ const char actions_help[] =
     "  --gone SECONDS       wait until an access faults because the owner took the buffer back\n"
     "  --try-write          write one byte and report whether it faults (it must on a read-only import)\n"
     "  --say TEXT           print TEXT\n"
-    "  --hold               stay until a signal comes\n";
+    "  --hold               stay until a signal comes; SIGUSR1 goes on with the next action\n"
+    "  --kernel STEP        use the buffer as a driver in the kernel would (needs the test module lagoon_check):\n"
+    "                       check (everything), vmap, map (and keep it), touch, drop, refused (it must be)\n";
 
 struct action {
     const char *name;
@@ -301,12 +303,16 @@ static void do_say(struct buffer *b, char **args)
 
 static void do_hold(struct buffer *b, char **args)
 {
+    sigset_t go_on;
+    int came;
+
     (void)b;
     (void)args;
+    sigemptyset(&go_on);
+    sigaddset(&go_on, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &go_on, NULL); /* from here on it is kept for sigwait, however early it comes */
     say("holding on; Ctrl-C ends it");
-    for (;;) {
-        pause();
-    }
+    sigwait(&go_on, &came);
 }
 
 static const struct action actions[] = {
@@ -315,6 +321,7 @@ static const struct action actions[] = {
     { "--out", 2, do_out },         { "--ring", 1, do_ring },       { "--wait", 2, do_wait },
     { "--reclaim", 2, do_reclaim }, { "--gone", 2, do_gone },       { "--try-write", 1, do_try_write },
     { "--say", 2, do_say },         { "--hold", 1, do_hold },
+    { "--kernel", 2, do_kernel },
 };
 
 static const struct action *find_action(const char *name)
