@@ -296,6 +296,9 @@ BOTH_UP = [Expect(r"atoll: (?:alpha|beta) is up"), Expect(r"atoll: (?:alpha|beta
 SILENT = Absent(r"(?i)(?:Internal error: |Oops|BUG: |Unable to handle kernel)[^\r\n]*")
 
 
+NOT_BUSY = r"write error: (?!Device or resource busy)"
+
+
 def load_check(guest):
     return shell(guest, "modprobe lagoon_check && echo check-$((7+7))", "check-14")
 
@@ -350,6 +353,21 @@ SHARING += [
                  " && echo read-$((1+2))", r"16384 pages \(16384 runs at the owner\)"),
           Expect("as announced"), Expect("read-3"), Expect("swept-2")],
          "linux-two", ("SHARE-1", "SHARE-4"), timeout=150),
+    Case("hibernation", "refused while a buffer is shared or imported; otherwise tried, and lagoon works on afterwards",
+         [SILENT, *BOTH_UP,
+          # Nothing is shared: the kernel makes its image, and finds no swap to write it to (or too little memory).
+          *shell("alpha", "echo disk >/sys/power/state; lagoon peers; echo tried-$((1+1))", NOT_BUSY),
+          Expect(r"beta +up"), Expect("tried-2"),
+          *shell("alpha", "lagoon share --peer beta --label tide --size 1M --fill 1 --keep && echo kept-$((1+2))", "kept-3"),
+          *shell("alpha", "echo disk >/sys/power/state; echo tried-$((2+2))", "resource busy"), Expect("tried-4"),
+          # What is only offered to beta is not there yet; the offer outlives the attempt, and what is imported is busy.
+          *shell("beta", "echo disk >/sys/power/state; echo tried-$((2+3))", NOT_BUSY), Expect("tried-5"),
+          *shell("beta", "lagoon import --label tide --verify --hold && echo let-$((3+3)) &", "holding on"),
+          *shell("beta", "echo disk >/sys/power/state; echo tried-$((3+4))", "resource busy"), Expect("tried-7"),
+          *shell("beta", "kill -USR1 $(pidof lagoon)", "let-6"),
+          *shell("alpha", "lagoon reclaim tide && echo disk >/sys/power/state; echo tried-$((4+4))", NOT_BUSY),
+          Expect("tried-8")],
+         "linux-two", ("SHARE-7",), timeout=120),
     Case("three-guests", "alpha lends to beta and gamma, beta to gamma, all at once; beta is reset in the middle",
          [SILENT, *[Expect(r"atoll: (?:alpha|beta|gamma) is up")] * 3,
           *shell("alpha", "lagoon share --peer beta --label ab --size 8M --fill 21 --keep"

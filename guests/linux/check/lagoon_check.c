@@ -36,14 +36,7 @@ static enum dma_data_direction direction(const struct lagoon_check *c)
 	return c->read_only ? DMA_TO_DEVICE : DMA_BIDIRECTIONAL;
 }
 
-/* ---- one mapping each: taken, and let go ---- */
-
-static int take_vmap(struct dma_buf *dmabuf, struct iosys_map *map)
-{
-	int ret = lagoon_dma_buf_vmap(dmabuf, map);
-
-	return !ret && map->is_iomem ? -EIO : ret;
-}
+/* ---- one mapping for the device: taken, and let go ---- */
 
 static int take_map(struct dma_buf *dmabuf, enum dma_data_direction dir, struct dma_buf_attachment **attach,
 		    struct sg_table **sgt)
@@ -146,9 +139,8 @@ static int check_mapped(struct lagoon_check *c, struct dma_buf *dmabuf, void *va
 			struct sg_table *second)
 {
 	enum dma_data_direction cpu = c->read_only ? DMA_FROM_DEVICE : DMA_BIDIRECTIONAL;
-	int ret;
+	int ret = check_addresses(c, sgt, dmabuf->size);
 
-	ret = check_addresses(c, sgt, dmabuf->size);
 	if (!ret)
 		ret = check_addresses(c, second, dmabuf->size);
 	if (ret)
@@ -201,15 +193,13 @@ static int step_all(struct check_file *f, struct lagoon_check *c, struct dma_buf
 
 	if (c->write_at > dmabuf->size || dmabuf->size - c->write_at < sizeof(LAGOON_CHECK_TEXT))
 		return -EINVAL;
-	if (c->read_only) {
-		ret = check_refuses_writes(c, dmabuf);
-		if (ret)
-			return ret;
-	}
-	ret = take_vmap(dmabuf, &map);
+	ret = c->read_only ? check_refuses_writes(c, dmabuf) : 0;
+	if (ret)
+		return ret;
+	ret = lagoon_dma_buf_vmap(dmabuf, &map);
 	if (ret)
 		return WRONG(c, "vmap: %d", ret);
-	ret = take_vmap(dmabuf, &again);
+	ret = lagoon_dma_buf_vmap(dmabuf, &again);
 	if (ret) {
 		lagoon_dma_buf_vunmap(dmabuf, &map);
 		return WRONG(c, "vmap a second time: %d", ret);
@@ -228,7 +218,7 @@ static int step_vmap(struct check_file *f, struct lagoon_check *c, struct dma_bu
 
 	if (f->vmapped)
 		return -EBUSY;
-	ret = take_vmap(dmabuf, &f->vmap);
+	ret = lagoon_dma_buf_vmap(dmabuf, &f->vmap);
 	if (ret)
 		return ret;
 	get_dma_buf(dmabuf);
@@ -256,13 +246,12 @@ static int step_map(struct check_file *f, struct lagoon_check *c, struct dma_buf
 
 static int step_touch(struct check_file *f, struct lagoon_check *c, struct dma_buf *dmabuf)
 {
-	u8 *data = f->vmapped ? f->vmap.vaddr : NULL;
-	size_t at, size;
+	u8 *data = f->vmap.vaddr;
+	size_t at, size = dmabuf->size;
 	unsigned int zero = 0;
 
-	if (!data)
+	if (f->vmapped != dmabuf)
 		return -ENODATA;
-	size = f->vmapped->size;
 	for (at = 0; at < size; at += PAGE_SIZE)
 		zero += !READ_ONCE(data[at + 8]);
 	if (!c->read_only)
@@ -306,7 +295,7 @@ static int step_refused(struct check_file *f, struct lagoon_check *c, struct dma
 	on_access = dma_buf_begin_cpu_access(dmabuf, DMA_FROM_DEVICE);
 	if (!on_access)
 		dma_buf_end_cpu_access(dmabuf, DMA_FROM_DEVICE);
-	on_vmap = take_vmap(dmabuf, &map); /* last: the kernel prints a warning of its own when it is refused */
+	on_vmap = lagoon_dma_buf_vmap(dmabuf, &map); /* last: the kernel prints a warning of its own when it is refused */
 	if (!on_vmap)
 		lagoon_dma_buf_vunmap(dmabuf, &map);
 	if (!on_map || !on_access || !on_vmap)

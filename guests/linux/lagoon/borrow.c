@@ -133,6 +133,10 @@ static int claim(struct lagoon *lg, const struct lagoon_ioc_import *req, struct 
 	int ret = -EAGAIN;
 
 	mutex_lock(&lg->lock);
+	if (lg->hibernating) {
+		mutex_unlock(&lg->lock);
+		return -EBUSY;
+	}
 	if (!req->handle && (req->peer || req->peer_name[0])) {
 		peer = lagoon_peer_find(lg, req->peer, req->peer_name);
 		if (!peer) {
@@ -379,13 +383,16 @@ void lagoon_borrows_peer_gone(struct lagoon *lg, u16 peer, bool died)
 	mutex_unlock(&lg->lock);
 }
 
-/* Only offers are left: an import would have kept the module. */
-void lagoon_borrows_exit(struct lagoon *lg)
+/* For those who have made sure that only offers are left: no import, and nobody on the way to one. */
+void lagoon_borrows_forget(struct lagoon *lg)
 {
 	struct lagoon_borrow *b, *next;
 
+	mutex_lock(&lg->lock);
 	list_for_each_entry_safe(b, next, &lg->borrows, node) {
-		list_del(&b->node);
+		kref_get(&b->ref);
+		forget(b);
 		lagoon_borrow_put(b);
 	}
+	mutex_unlock(&lg->lock);
 }

@@ -266,35 +266,45 @@ static int negotiate(struct lagoon_ffa *ffa)
 	return 0;
 }
 
-int lagoon_ffa_init(struct lagoon_ffa *ffa, struct device *dev)
+/* From here on EL2 may write RX. Also after a hibernated guest came back in a new life of its VM, which knows nothing. */
+int lagoon_ffa_connect(struct lagoon_ffa *ffa)
 {
-	struct arm_smccc_1_2_regs r;
-	int ret;
-
-	ffa->dev = dev;
-	mutex_init(&ffa->lock);
-	INIT_LIST_HEAD(&ffa->queue);
-	ret = negotiate(ffa);
-	if (ret)
-		return ret;
-	ffa->tx = alloc_pages_exact(LAGOON_RXTX_BYTES, GFP_KERNEL | __GFP_ZERO);
-	ffa->rx = alloc_pages_exact(LAGOON_RXTX_BYTES, GFP_KERNEL | __GFP_ZERO);
-	ret = -ENOMEM;
-	if (!ffa->tx || !ffa->rx)
-		goto fail;
-	r = (struct arm_smccc_1_2_regs){
+	struct arm_smccc_1_2_regs r = {
 		.a0 = FFA_RXTX_MAP64,
 		.a1 = virt_to_phys(ffa->tx),
 		.a2 = virt_to_phys(ffa->rx),
 		.a3 = LAGOON_RXTX_PAGES,
 	};
+	int ret = negotiate(ffa);
+
+	if (ret)
+		return ret;
 	ret = lagoon_ffa_call(ffa, &r);
 	if (ret == -EACCES)
-		dev_err(dev, "RX/TX buffers are mapped already: is arm_ffa loaded? Only one driver can have them\n");
+		dev_err(ffa->dev, "RX/TX buffers are mapped already: is arm_ffa loaded? Only one driver can have them\n");
+	if (ret)
+		dev_err(ffa->dev, "RXTX_MAP failed: %d\n", ret);
+	return ret;
+}
+
+int lagoon_ffa_disconnect(struct lagoon_ffa *ffa)
+{
+	return simple_call(ffa, FFA_RXTX_UNMAP, (u32)ffa->id << 16, 0, 0, 0);
+}
+
+int lagoon_ffa_init(struct lagoon_ffa *ffa, struct device *dev)
+{
+	int ret = -ENOMEM;
+
+	ffa->dev = dev;
+	mutex_init(&ffa->lock);
+	INIT_LIST_HEAD(&ffa->queue);
+	ffa->tx = alloc_pages_exact(LAGOON_RXTX_BYTES, GFP_KERNEL | __GFP_ZERO);
+	ffa->rx = alloc_pages_exact(LAGOON_RXTX_BYTES, GFP_KERNEL | __GFP_ZERO);
+	if (ffa->tx && ffa->rx)
+		ret = lagoon_ffa_connect(ffa);
 	if (!ret)
 		return 0;
-	dev_err(dev, "RXTX_MAP failed: %d\n", ret);
-fail:
 	if (ffa->tx)
 		free_pages_exact(ffa->tx, LAGOON_RXTX_BYTES);
 	if (ffa->rx)
@@ -307,7 +317,7 @@ void lagoon_ffa_exit(struct lagoon_ffa *ffa)
 	struct lagoon_queued *q, *next;
 
 	/* Pages that EL2 may still write must not go back to the kernel: then better lose them. */
-	if (simple_call(ffa, FFA_RXTX_UNMAP, (u32)ffa->id << 16, 0, 0, 0)) {
+	if (lagoon_ffa_disconnect(ffa)) {
 		dev_err(ffa->dev, "RXTX_UNMAP refused: %u KiB of memory are lost\n", 2 * LAGOON_RXTX_BYTES / 1024);
 	} else {
 		free_pages_exact(ffa->tx, LAGOON_RXTX_BYTES);

@@ -65,6 +65,9 @@ struct lagoon_ffa {
 
 int lagoon_ffa_init(struct lagoon_ffa *ffa, struct device *dev);
 void lagoon_ffa_exit(struct lagoon_ffa *ffa);
+/* Parts of the two above, for hibernation: version, id and RX/TX; no call uses the buffers in between. */
+int lagoon_ffa_connect(struct lagoon_ffa *ffa);
+int lagoon_ffa_disconnect(struct lagoon_ffa *ffa);
 /* One call; the registers come back in place. 0, or the errno of an FFA_ERROR. */
 int lagoon_ffa_call(struct lagoon_ffa *ffa, struct arm_smccc_1_2_regs *r);
 int lagoon_ffa_status(const struct arm_smccc_1_2_regs *r);
@@ -144,6 +147,8 @@ struct lagoon {
 	struct lagoon_bell bells[LAGOON_BELLS];
 	u64 window_base, window_bytes;
 	bool window_ok; /* struct pages exist: imports are possible */
+	bool hibernating;      /* from the decision on: nothing is shared or imported */
+	unsigned int creating; /* shares that are on their way into the list */
 	int irq;
 };
 
@@ -242,7 +247,7 @@ struct lagoon_borrow *lagoon_borrow_find(struct lagoon *lg, u64 handle); /* take
 void lagoon_borrow_put(struct lagoon_borrow *b);
 void lagoon_borrow_heard(struct lagoon *lg, u16 peer, const struct lagoon_msg *msg);
 void lagoon_borrows_peer_gone(struct lagoon *lg, u16 peer, bool died);
-void lagoon_borrows_exit(struct lagoon *lg);
+void lagoon_borrows_forget(struct lagoon *lg);
 
 /* chardev.c */
 int lagoon_chardev_init(struct lagoon *lg);

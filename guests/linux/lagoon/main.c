@@ -37,7 +37,10 @@ static irqreturn_t irq_thread(int irq, void *data)
 	return IRQ_HANDLED;
 }
 
-/* Hibernation would write out, and later restore, memory that is not (only) ours. */
+/*
+ * Hibernation would write out, and later restore, memory that is not (only) ours: it is refused while anything is
+ * shared or imported, and from its beginning to its end nothing can become so.
+ */
 static struct lagoon *pm_lagoon;
 
 static int pm_event(struct notifier_block *nb, unsigned long event, void *data)
@@ -46,15 +49,60 @@ static int pm_event(struct notifier_block *nb, unsigned long event, void *data)
 	struct lagoon_borrow *b;
 	bool busy;
 
+	if (event == PM_POST_HIBERNATION && lg) {
+		mutex_lock(&lg->lock);
+		lg->hibernating = false;
+		mutex_unlock(&lg->lock);
+	}
 	if (event != PM_HIBERNATION_PREPARE || !lg)
 		return NOTIFY_DONE;
 	mutex_lock(&lg->lock);
-	busy = !list_empty(&lg->shares);
+	busy = !list_empty(&lg->shares) || lg->creating;
 	list_for_each_entry(b, &lg->borrows, node)
 		busy |= b->buf != NULL || b->busy;
+	lg->hibernating = !busy;
 	mutex_unlock(&lg->lock);
+	if (busy)
+		dev_info(lg->dev, "no hibernation while memory is shared or imported (lagoon list shows what)\n");
 	return busy ? notifier_from_errno(-EBUSY) : NOTIFY_DONE;
 }
+
+/* Runs before the image is made, and in the kernel that loads an image before it lets go: EL2 must not write RX then. */
+static int pm_freeze(struct device *dev)
+{
+	struct lagoon *lg = dev_get_drvdata(dev);
+	int ret;
+
+	disable_irq(lg->irq);
+	flush_workqueue(lg->msg_wq);
+	ret = lagoon_ffa_disconnect(&lg->ffa);
+	if (ret) {
+		dev_err(dev, "RXTX_UNMAP refused: %d\n", ret);
+		enable_irq(lg->irq);
+	}
+	return ret;
+}
+
+/* Messages may have been missed, or this may be another life of the VM: everybody begins anew. */
+static int pm_thaw(struct device *dev)
+{
+	struct lagoon *lg = dev_get_drvdata(dev);
+	int ret = lagoon_ffa_connect(&lg->ffa);
+
+	lagoon_borrows_forget(lg);
+	enable_irq(lg->irq);
+	if (ret)
+		return ret;
+	lagoon_ffa_poll(&lg->ffa);
+	lagoon_greet(lg, LAGOON_MSG_HELLO);
+	return 0;
+}
+
+static const struct dev_pm_ops pm_ops = {
+	.freeze = pm_freeze,
+	.thaw = pm_thaw,
+	.restore = pm_thaw,
+};
 
 static struct notifier_block pm_block = { .notifier_call = pm_event };
 
@@ -106,7 +154,7 @@ static void stop(void *data)
 	free_irq(lg->irq, lg);
 	cancel_work_sync(&lg->msg_work);
 	flush_workqueue(lg->wq);
-	lagoon_borrows_exit(lg);
+	lagoon_borrows_forget(lg); /* only offers: an import would have kept the module */
 	lagoon_ffa_exit(&lg->ffa);
 	destroy_workqueue(lg->msg_wq);
 	destroy_workqueue(lg->wq);
@@ -121,6 +169,7 @@ static int probe(struct platform_device *pdev)
 	if (!lg)
 		return -ENOMEM;
 	lg->dev = dev;
+	dev_set_drvdata(dev, lg);
 	mutex_init(&lg->lock);
 	init_waitqueue_head(&lg->wait);
 	INIT_LIST_HEAD(&lg->shares);
@@ -157,6 +206,7 @@ static struct platform_driver driver = {
 	.driver = {
 		.name = "lagoon",
 		.of_match_table = of_match,
+		.pm = pm_sleep_ptr(&pm_ops),
 		.suppress_bind_attrs = true, /* it goes with the module, which its users hold */
 	},
 };

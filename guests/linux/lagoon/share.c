@@ -170,13 +170,15 @@ int lagoon_share_create(struct lagoon *lg, struct lagoon_file *file, struct lago
 		return -ENOMEM;
 	mutex_lock(&lg->lock);
 	peer = lagoon_peer_find(lg, req->peer, req->peer_name);
-	ret = peer ? lagoon_bell_get(lg, peer->id) : -ENOENT;
-	if (peer)
+	ret = !peer ? -ENOENT : lg->hibernating ? -EBUSY : 0;
+	if (!ret) {
 		s->peer = peer->id;
+		s->my_bell = lagoon_bell_get(lg, peer->id); /* negative: no doorbell for the peer to ring */
+		lg->creating++;
+	}
 	mutex_unlock(&lg->lock);
-	if (!peer)
+	if (ret)
 		goto fail;
-	s->my_bell = ret; /* negative: shared without a doorbell for the peer to ring */
 	ret = lagoon_share_get_pages(s, req->fd);
 	if (!ret)
 		ret = lagoon_share_describe(s);
@@ -184,6 +186,7 @@ int lagoon_share_create(struct lagoon *lg, struct lagoon_file *file, struct lago
 		lagoon_share_put_pages(s);
 		mutex_lock(&lg->lock);
 		lagoon_bell_put(lg, s->my_bell);
+		lg->creating--;
 		mutex_unlock(&lg->lock);
 		goto fail;
 	}
@@ -196,6 +199,7 @@ int lagoon_share_create(struct lagoon *lg, struct lagoon_file *file, struct lago
 	mutex_lock(&lg->lock);
 	s->file = s->flags & LAGOON_KEEP ? NULL : file;
 	list_add_tail(&s->node, &lg->shares);
+	lg->creating--;
 	lagoon_changed(lg);
 	mutex_unlock(&lg->lock);
 	send_offer(s);
