@@ -309,6 +309,8 @@ def kernel_check(series):
         SILENT, *BOTH_UP, *load_check("alpha"), *load_check("beta"),
         *shell("alpha", "lagoon heap --size 4M --fill 4 --kernel check && echo heap-$((1+1))",
                r"CPU access agree on 4194304 bytes"), Expect("heap-2"),
+        *shell("alpha", "echo Y >/sys/module/lagoon/parameters/heap_scatter; lagoon heap --size 4M --fill 4"
+               " --kernel check && echo sand-$((1+1))", r"\(1024 entries\)"), Expect("sand-2"),
         # Both sides, while it is shared; what one kernel writes is there for the other one.
         *shell("alpha", "lagoon share --peer beta --label kc --size 4M --fill 5 --keep && echo kept-$((1+2))", "kept-3"),
         *shell("beta", "lagoon import --label kc --verify --kernel check && echo seen-$((2+2))",
@@ -341,7 +343,7 @@ def kernel_check(series):
 
 SHARING += [
     *[Case(f"kernel-check{suffix}", f"vmap, attach, map and CPU access by the kernels of both sides, {series}",
-           kernel_check(series), f"linux-two{suffix}", ("SHARE-4", "SHARE-5"), memory="2G", timeout=150,
+           kernel_check(series), f"linux-two{suffix}", ("SHARE-4", "LAGOON-1"), memory="2G", timeout=150,
            kernels=(series,))
       for series, suffix in (("6.1", ""), ("6.12", "-6.12"))],
     Case("fragments", "64 MiB in 16384 pieces, described in fragments; the borrower verifies and answers in place",
@@ -352,7 +354,7 @@ SHARING += [
           *shell("beta", "lagoon import --peer alpha --label sand --verify --write 0 'beta has read {sha256}' --ring"
                  " && echo read-$((1+2))", r"16384 pages \(16384 runs at the owner\)"),
           Expect("as announced"), Expect("read-3"), Expect("swept-2")],
-         "linux-two", ("SHARE-1", "SHARE-4"), timeout=150),
+         "linux-two", ("SHARE-4", "LAGOON-4"), timeout=150),
     Case("hibernation", "refused while a buffer is shared or imported; otherwise tried, and lagoon works on afterwards",
          [SILENT, *BOTH_UP,
           # Nothing is shared: the kernel makes its image, and finds no swap to write it to (or too little memory).
@@ -367,7 +369,7 @@ SHARING += [
           *shell("beta", "kill -USR1 $(pidof lagoon)", "let-6"),
           *shell("alpha", "lagoon reclaim tide && echo disk >/sys/power/state; echo tried-$((4+4))", NOT_BUSY),
           Expect("tried-8")],
-         "linux-two", ("SHARE-7",), timeout=120),
+         "linux-two", ("LAGOON-3",), timeout=120),
     Case("three-guests", "alpha lends to beta and gamma, beta to gamma, all at once; beta is reset in the middle",
          [SILENT, *[Expect(r"atoll: (?:alpha|beta|gamma) is up")] * 3,
           *shell("alpha", "lagoon share --peer beta --label ab --size 8M --fill 21 --keep"
@@ -391,7 +393,7 @@ SHARING += [
           *shell("alpha", "lagoon open ab --expect 0 'and again' && lagoon reclaim ab && lagoon reclaim ag"
                  " && lagoon list && echo empty-$((4+5))", "empty-9"),
           *shell("gamma", "lagoon list; rmmod lagoon && echo unloaded-$((5+5))", "unloaded-10")],
-         "linux-three", ("SHARE-4", "SHARE-6"), memory="2G", timeout=180),
+         "linux-three", ("SHARE-4", "LAGOON-2"), memory="2G", timeout=180),
 ]
 
 CASES = [*BARE, *PANIC, *REFUSALS, *GALLERY_CASES, *LINUX, *SHARING]

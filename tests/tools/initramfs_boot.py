@@ -65,9 +65,11 @@ def converse(guest, abi):
     time.sleep(1)  # until the shell gave the terminal to the program: before, ^C is only a key of its editor
     guest.send("\x03")
     guest.expect_exact(prompt)
-    ask("sleep 5 &")
-    ask("jobs", r"Running +sleep 5")
-    ask("false; echo code $?", "code 1")
+    ask("sleep 1000 &")
+    ask("jobs", r"Running +sleep 1000")
+    # wait: a SIGCHLD that comes while the shell writes its prompt makes write() fail (ERESTARTSYS, seen with ftrace), and
+    # busybox loses the prompt. It is cosmetic (Enter brings another one), but this test would wait for ever.
+    ask("kill %1; wait; false; echo code $?", "code 1")
     ask("exit", "BusyBox")  # init gives a new shell, and does not run atoll.run again
     ask("ls -l /dev/console; hostname", "5, +1 .*/dev/console", "\nalpha\r")
     ask("reboot", "reboot: Restarting system", "is up", "says hello")  # init's own last line can get lost

@@ -2,7 +2,7 @@
 /*
  * /dev/lagoon_check: uses a dma-buf as drivers in the kernel do (vmap; attach, map for DMA, sync; begin and end CPU
  * access) and checks what it gets. For tests: it knows nothing of lagoon and takes any dma-buf of system memory.
- * Owns a platform device of its own as the importing device. Lock: check_file.lock, what an open file keeps.
+ * Owns a platform device as the importing device. Lock: check_file.lock, what an open file keeps.
  */
 #include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
@@ -119,9 +119,8 @@ static int check_refuses_writes(struct lagoon_check *c, struct dma_buf *dmabuf)
 {
 	struct dma_buf_attachment *attach;
 	struct sg_table *sgt;
-	int ret;
+	int ret = take_map(dmabuf, DMA_BIDIRECTIONAL, &attach, &sgt);
 
-	ret = take_map(dmabuf, DMA_BIDIRECTIONAL, &attach, &sgt);
 	if (!ret)
 		drop_map(dmabuf, DMA_BIDIRECTIONAL, attach, sgt);
 	if (ret != -EACCES)
@@ -135,14 +134,13 @@ static int check_refuses_writes(struct lagoon_check *c, struct dma_buf *dmabuf)
 }
 
 /* With everything mapped, twice: between begin and end of the CPU's access, as a driver would. */
-static int check_mapped(struct lagoon_check *c, struct dma_buf *dmabuf, void *vaddr, struct sg_table *sgt,
-			struct sg_table *second)
+static int check_mapped(struct lagoon_check *c, struct dma_buf *dmabuf, void *vaddr, struct sg_table *sgt[2])
 {
 	enum dma_data_direction cpu = c->read_only ? DMA_FROM_DEVICE : DMA_BIDIRECTIONAL;
-	int ret = check_addresses(c, sgt, dmabuf->size);
+	int ret = check_addresses(c, sgt[0], dmabuf->size);
 
 	if (!ret)
-		ret = check_addresses(c, second, dmabuf->size);
+		ret = check_addresses(c, sgt[1], dmabuf->size);
 	if (ret)
 		return ret;
 	ret = dma_buf_begin_cpu_access(dmabuf, cpu);
@@ -153,9 +151,9 @@ static int check_mapped(struct lagoon_check *c, struct dma_buf *dmabuf, void *va
 	if (!ret && !c->read_only)
 		memcpy(vaddr + c->write_at, LAGOON_CHECK_TEXT, sizeof(LAGOON_CHECK_TEXT));
 	if (!ret)
-		ret = check_contents(c, sgt, vaddr);
+		ret = check_contents(c, sgt[0], vaddr);
 	if (!ret)
-		ret = check_contents(c, second, vaddr);
+		ret = check_contents(c, sgt[1], vaddr);
 	if (dma_buf_end_cpu_access(dmabuf, cpu) && !ret)
 		ret = WRONG(c, "end_cpu_access failed");
 	return ret;
@@ -166,9 +164,8 @@ static int check_with_vmap(struct lagoon_check *c, struct dma_buf *dmabuf, void 
 	struct dma_buf_attachment *attach[2];
 	struct sg_table *sgt[2];
 	unsigned int entries;
-	int ret;
+	int ret = take_map(dmabuf, direction(c), &attach[0], &sgt[0]);
 
-	ret = take_map(dmabuf, direction(c), &attach[0], &sgt[0]);
 	if (ret)
 		return WRONG(c, "attach and map: %d", ret);
 	ret = take_map(dmabuf, DMA_TO_DEVICE, &attach[1], &sgt[1]);
@@ -177,7 +174,7 @@ static int check_with_vmap(struct lagoon_check *c, struct dma_buf *dmabuf, void 
 		return WRONG(c, "attach and map a second time: %d", ret);
 	}
 	entries = sgt[0]->orig_nents;
-	ret = check_mapped(c, dmabuf, vaddr, sgt[0], sgt[1]);
+	ret = check_mapped(c, dmabuf, vaddr, sgt);
 	drop_map(dmabuf, DMA_TO_DEVICE, attach[1], sgt[1]);
 	drop_map(dmabuf, direction(c), attach[0], sgt[0]);
 	if (!ret)
@@ -189,11 +186,10 @@ static int check_with_vmap(struct lagoon_check *c, struct dma_buf *dmabuf, void 
 static int step_all(struct check_file *f, struct lagoon_check *c, struct dma_buf *dmabuf)
 {
 	struct iosys_map map, again;
-	int ret;
+	int ret = c->read_only ? check_refuses_writes(c, dmabuf) : 0;
 
 	if (c->write_at > dmabuf->size || dmabuf->size - c->write_at < sizeof(LAGOON_CHECK_TEXT))
 		return -EINVAL;
-	ret = c->read_only ? check_refuses_writes(c, dmabuf) : 0;
 	if (ret)
 		return ret;
 	ret = lagoon_dma_buf_vmap(dmabuf, &map);
@@ -239,8 +235,7 @@ static int step_map(struct check_file *f, struct lagoon_check *c, struct dma_buf
 		return ret;
 	get_dma_buf(dmabuf);
 	f->mapped = dmabuf;
-	snprintf(c->text, sizeof(c->text), "%zu bytes mapped for a device, in %u entries", dmabuf->size,
-		 f->sgt->orig_nents);
+	snprintf(c->text, sizeof(c->text), "%zu bytes mapped in %u entries", dmabuf->size, f->sgt->orig_nents);
 	return 0;
 }
 
@@ -287,9 +282,8 @@ static int step_refused(struct check_file *f, struct lagoon_check *c, struct dma
 	struct dma_buf_attachment *attach;
 	struct iosys_map map;
 	struct sg_table *sgt;
-	int on_map, on_vmap, on_access;
+	int on_map = take_map(dmabuf, direction(c), &attach, &sgt), on_vmap, on_access;
 
-	on_map = take_map(dmabuf, direction(c), &attach, &sgt);
 	if (!on_map)
 		drop_map(dmabuf, direction(c), attach, sgt);
 	on_access = dma_buf_begin_cpu_access(dmabuf, DMA_FROM_DEVICE);
@@ -368,8 +362,6 @@ static const struct file_operations fops = {
 	.open = check_open,
 	.release = check_release,
 	.unlocked_ioctl = check_ioctl,
-	.compat_ioctl = compat_ptr_ioctl,
-	.llseek = noop_llseek,
 };
 
 static struct miscdevice device = {

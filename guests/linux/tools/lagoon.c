@@ -210,6 +210,7 @@ static void cmd_share(const struct options *o)
             errno == ENOENT   ? "no such peer (see: lagoon peers)"
             : errno == E2BIG  ? "it is larger than the largest share (see: lagoon info)"
             : errno == EACCES ? "the hypervisor denies it (the manifest must allow both VMs to share)"
+            : errno == ENOMEM ? "no memory for it, or this VM owns as many shares as it may (see: lagoon list)"
                               : strerror(errno));
     }
     b.handle = req.handle;
@@ -243,6 +244,7 @@ static void cmd_import(const struct options *o)
         die("cannot import: %s", errno == ETIMEDOUT ? "nothing like it was offered in time"
                                  : errno == EBUSY   ? "it is imported already"
                                  : errno == ENOENT  ? "no such peer or offer"
+                                 : errno == ENOMEM  ? "no room for it in the share window (see: lagoon info, lagoon list)"
                                                     : strerror(errno));
     }
     b.fd = req.fd;
