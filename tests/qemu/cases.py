@@ -258,12 +258,14 @@ SHARING = [
          timeout=180, kernels=("6.12",)),
     Case("linux-read-only", "a read-only share: a write faults in the borrower's program, then orderly reclaim",
          [Expect(r"atoll: (?:alpha|beta) is up"), Expect(r"atoll: (?:alpha|beta) is up"),
+          *shell("beta", "lagoon watch &", r"--\r*\n"),
           *shell("alpha", "lagoon share --peer beta --label calm --size 1M --fill 3 --ro --keep && echo kept-$((1+1))",
-                 "kept-2"),
+                 r"\[beta\] 0x\w+ from alpha +calm +1 MiB, read-only, [^\r\n]*offered"),
+          *shell("beta", "killall lagoon", "Terminated"),
           *shell("beta", "lagoon import --peer alpha --label calm --ro --verify --try-write && echo tried-$((2+2))",
                  "tried-4"),
           *shell("alpha", "lagoon reclaim calm && echo back-$((2+3))", "back-5")],
-         "linux-two", ("SHARE-2", "SHARE-4"), timeout=90),
+         "linux-two", ("SHARE-2", "SHARE-4"), timeout=120),
     Case("peer-death", "the owner is switched off while the borrower maps its buffer; the borrower lives on",
          [Expect(r"atoll: (?:alpha|beta) is up"), Expect(r"atoll: (?:alpha|beta) is up"),
           *shell("alpha", "lagoon share --peer beta --label ebb --size 1M --fill 7 --keep && echo kept-$((1+1))",
@@ -289,7 +291,7 @@ SHARING = [
           Expect(r"listed-7"),
           *shell("alpha", "lagoon reclaim k2 && lagoon reclaim big && lagoon list && echo empty-$((4+4))", "empty-8"),
           *shell("alpha", "rmmod lagoon && echo unloaded-$((4+5))", "unloaded-9")],
-         "linux-two", ("SHARE-4", "LINUX-2"), timeout=150),
+         "linux-two", ("SHARE-4", "LINUX-2"), timeout=240),
 ]
 
 BOTH_UP = [Expect(r"atoll: (?:alpha|beta) is up"), Expect(r"atoll: (?:alpha|beta) is up")]
@@ -329,13 +331,27 @@ def kernel_check(series):
             *shell("beta", "kill -USR1 $(pidof lagoon)", r"let go of it in the kernel"),
             Expect(r"SIGBUS, as it should be"), Expect(r"refused: map -\d+, begin_cpu_access -\d+, vmap -\d+"),
             Expect("over-8"),
-            *shell("alpha", "lagoon reclaim kc && lagoon share --peer beta --label kc --size 4M --keep"
+            *shell("alpha", "lagoon reclaim kc && lagoon share --peer beta --label kc --size 4M --fill 5 --keep"
                    " && echo anew-$((5+5))", "anew-10"))],
-        # By force, while mapped both ways: the borrower's kernel then touches a page of its own, and lives on.
-        *shell("beta", "lagoon import --label kc --kernel vmap --kernel map --hold --kernel touch --kernel drop"
+        # A page in a pipe delays it too.
+        *shell("beta", "lagoon import --label kc --pin --hold --unpin --gone 20 && echo over-$((5+5)) &", "holding on"),
+        *shell("alpha", "lagoon reclaim kc --timeout 1 || echo busy-$((4+6))", "still uses its pages"), Expect("busy-10"),
+        *shell("beta", "kill -USR1 $(pidof lagoon)", r": [1-9]\d* of its 4096 bytes are not zero"), Expect("over-10"),
+        *shell("alpha", "lagoon reclaim kc && lagoon share --peer beta --label kc --size 4M --fill 5 --keep"
+               " && echo anew-$((5+6))", "anew-11"),
+        # By force, while mapped both ways and in a pipe: the borrower's kernel then touches a page of its own, and lives on.
+        *shell("beta", "lagoon import --label kc --pin --kernel vmap --kernel map --hold --unpin --kernel touch --kernel drop"
                " --kernel refused && echo forced-$((5+6)) &", "holding on"),
         *shell("alpha", "lagoon reclaim kc --timeout 1 --force && echo taken-$((6+6))", "taken-12"),
-        *shell("beta", "kill -USR1 $(pidof lagoon)", r"1024 of them zero"), Expect("forced-11"),
+        *shell("beta", "kill -USR1 $(pidof lagoon)", r": 0 of its 4096 bytes are not zero"),
+        Expect(r"1024 of them zero"), Expect("forced-11"),
+        # The owner's process dies while the borrower's kernel holds on: taken by force when the time is over.
+        *shell("alpha", "echo 1000 >/sys/module/lagoon/parameters/revoke_after_ms;"
+               " lagoon share --peer beta --label kd --size 1M --fill 8 --hold &", "holding on"),
+        *shell("beta", "lagoon import --label kd --kernel vmap --hold --kernel touch && echo bereft-$((6+6)) &",
+               "holding on"),
+        *shell("alpha", "kill -9 $(pidof lagoon); sleep 4; echo left-$(lagoon list | grep -c kd)", "left-0"),
+        *shell("beta", "kill -USR1 $(pidof lagoon)", r"256 of them zero"), Expect("bereft-12"),
         *shell("alpha", "lagoon reclaim kr && rmmod lagoon_check lagoon && echo unloaded-$((6+7))", "unloaded-13"),
         *shell("beta", "rmmod lagoon_check lagoon && echo unloaded-$((7+7))", "unloaded-14"),
     ]
@@ -343,7 +359,7 @@ def kernel_check(series):
 
 SHARING += [
     *[Case(f"kernel-check{suffix}", f"vmap, attach, map and CPU access by the kernels of both sides, {series}",
-           kernel_check(series), f"linux-two{suffix}", ("SHARE-4", "LAGOON-1"), memory="2G", timeout=150,
+           kernel_check(series), f"linux-two{suffix}", ("SHARE-4", "LAGOON-1"), memory="2G", timeout=300,
            kernels=(series,))
       for series, suffix in (("6.1", ""), ("6.12", "-6.12"))],
     Case("fragments", "64 MiB in 16384 pieces, described in fragments; the borrower verifies and answers in place",
@@ -354,7 +370,7 @@ SHARING += [
           *shell("beta", "lagoon import --peer alpha --label sand --verify --write 0 'beta has read {sha256}' --ring"
                  " && echo read-$((1+2))", r"16384 pages \(16384 runs at the owner\)"),
           Expect("as announced"), Expect("read-3"), Expect("swept-2")],
-         "linux-two", ("SHARE-4", "LAGOON-4"), timeout=150),
+         "linux-two", ("SHARE-4", "LAGOON-4"), timeout=240),
     Case("hibernation", "refused while a buffer is shared or imported; otherwise tried, and lagoon works on afterwards",
          [SILENT, *BOTH_UP,
           # Nothing is shared: the kernel makes its image, and finds no swap to write it to (or too little memory).
@@ -369,7 +385,7 @@ SHARING += [
           *shell("beta", "kill -USR1 $(pidof lagoon)", "let-6"),
           *shell("alpha", "lagoon reclaim tide && echo disk >/sys/power/state; echo tried-$((4+4))", NOT_BUSY),
           Expect("tried-8")],
-         "linux-two", ("LAGOON-3",), timeout=120),
+         "linux-two", ("LAGOON-3",), timeout=180),
     Case("three-guests", "alpha lends to beta and gamma, beta to gamma, all at once; beta is reset in the middle",
          [SILENT, *[Expect(r"atoll: (?:alpha|beta|gamma) is up")] * 3,
           *shell("alpha", "lagoon share --peer beta --label ab --size 8M --fill 21 --keep"
@@ -393,7 +409,7 @@ SHARING += [
           *shell("alpha", "lagoon open ab --expect 0 'and again' && lagoon reclaim ab && lagoon reclaim ag"
                  " && lagoon list && echo empty-$((4+5))", "empty-9"),
           *shell("gamma", "lagoon list; rmmod lagoon && echo unloaded-$((5+5))", "unloaded-10")],
-         "linux-three", ("SHARE-4", "LAGOON-2"), memory="2G", timeout=180),
+         "linux-three", ("SHARE-4", "LAGOON-2"), memory="2G", timeout=300),
 ]
 
 CASES = [*BARE, *PANIC, *REFUSALS, *GALLERY_CASES, *LINUX, *SHARING]

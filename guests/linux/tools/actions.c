@@ -28,6 +28,8 @@ const char actions_help[] =
     "  --try-write          write one byte and report whether it faults (it must on a read-only import)\n"
     "  --say TEXT           print TEXT\n"
     "  --hold               stay until a signal comes; SIGUSR1 goes on with the next action\n"
+    "  --pin                keep the first page in a pipe, as a program does that sends it on without a copy\n"
+    "  --unpin              read it out of the pipe: the page is free again\n"
     "  --kernel STEP        use the buffer as a driver in the kernel would (needs the test module lagoon_check):\n"
     "                       check (everything), vmap, map (and keep it), touch, drop, refused (it must be)\n";
 
@@ -321,7 +323,7 @@ static const struct action actions[] = {
     { "--out", 2, do_out },         { "--ring", 1, do_ring },       { "--wait", 2, do_wait },
     { "--reclaim", 2, do_reclaim }, { "--gone", 2, do_gone },       { "--try-write", 1, do_try_write },
     { "--say", 2, do_say },         { "--hold", 1, do_hold },
-    { "--kernel", 2, do_kernel },
+    { "--kernel", 2, do_kernel },   { "--pin", 1, do_pin },         { "--unpin", 1, do_unpin },
 };
 
 static const struct action *find_action(const char *name)

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The action --kernel STEP: what drivers in the kernel do with a dma-buf, done by the test module lagoon_check. */
+/*
+ * The actions that let the kernel hold on to a buffer. --kernel STEP: what drivers do, done by the test module
+ * lagoon_check. --pin, --unpin: a page on its way through a pipe.
+ */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "../check/lagoon_check.h"
 #include "tool.h"
@@ -72,4 +78,39 @@ void do_kernel(struct buffer *b, char **args)
         }
         say("what it wrote is in place at offset %#llx: \"%s\"", (unsigned long long)c.write_at, LAGOON_CHECK_TEXT);
     }
+}
+
+static int pin_pipe[2] = { -1, -1 };
+
+void do_pin(struct buffer *b, char **args)
+{
+    struct iovec page = { .iov_base = b->data, .iov_len = 4096 };
+
+    (void)args;
+    if (pin_pipe[0] >= 0) {
+        die("--pin: the pipe holds a page already");
+    }
+    if (pipe2(pin_pipe, O_CLOEXEC) < 0 || vmsplice(pin_pipe[1], &page, 1, 0) != 4096) {
+        die("--pin: %s", strerror(errno));
+    }
+    say("the first page is in a pipe");
+}
+
+void do_unpin(struct buffer *b, char **args)
+{
+    uint8_t bytes[4096];
+    unsigned not_zero = 0;
+
+    (void)b;
+    (void)args;
+    if (pin_pipe[0] < 0 || read(pin_pipe[0], bytes, sizeof(bytes)) != sizeof(bytes)) {
+        die("--unpin: there is no page in the pipe");
+    }
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        not_zero += bytes[i] != 0;
+    }
+    close(pin_pipe[0]);
+    close(pin_pipe[1]);
+    pin_pipe[0] = pin_pipe[1] = -1;
+    say("read the page out of the pipe: %u of its 4096 bytes are not zero", not_zero);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The lagoon command: shares dma-bufs with other VMs, imports theirs, and shows what is shared. */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@ static const char help[] =
     "  lagoon info                       this VM, its share window, its limits\n"
     "  lagoon peers                      the VMs that we may share with\n"
     "  lagoon list                       what we share, what we are offered, what we imported\n"
+    "  lagoon watch                      the same, again whenever something changes (until Ctrl-C)\n"
     "  lagoon heap --size SIZE [--fill SEED | --file FILE] [actions]\n"
     "        allocate a dma-buf, share it with nobody\n"
     "  lagoon share --peer NAME --label LABEL (--size SIZE [--fill SEED] | --file FILE)\n"
@@ -132,6 +134,19 @@ static void cmd_list(void)
             state_name(e->state));
     }
     free(list);
+}
+
+static void cmd_watch(void)
+{
+    struct pollfd changes = { .fd = device(), .events = POLLIN };
+
+    for (;;) {
+        cmd_list();
+        say("--");
+        if (poll(&changes, 1, -1) < 0 && errno != EINTR) {
+            die("watch: %s", strerror(errno));
+        }
+    }
 }
 
 /* ---- buffers ---- */
@@ -358,6 +373,8 @@ int main(int argc, char **argv)
         cmd_peers();
     } else if (!strcmp(command, "list")) {
         cmd_list();
+    } else if (!strcmp(command, "watch")) {
+        cmd_watch();
     } else if (!strcmp(command, "heap")) {
         cmd_heap(&o);
     } else if (!strcmp(command, "share")) {

@@ -56,8 +56,10 @@ void meta_get(const uint8_t meta[LAGOON_META_MAX], struct buffer *b);
 /* If args[0] is an action, checks its arguments and returns how many words it takes; else 0. */
 int action_words(char **args, int left);
 void actions_run(struct buffer *b, char **args, int count);
-/* kernel.c: the action --kernel STEP */
+/* kernel.c: the actions that let the kernel hold on to a buffer */
 void do_kernel(struct buffer *b, char **args);
+void do_pin(struct buffer *b, char **args);
+void do_unpin(struct buffer *b, char **args);
 extern const char actions_help[];
 int wait_for_ring(struct buffer *b, int timeout_ms, uint32_t *state);
 
