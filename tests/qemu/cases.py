@@ -314,7 +314,8 @@ def kernel_check(series):
         *shell("alpha", "echo Y >/sys/module/lagoon/parameters/heap_scatter; lagoon heap --size 4M --fill 4"
                " --kernel check && echo sand-$((1+1))", r"\(1024 entries\)"), Expect("sand-2"),
         # Both sides, while it is shared; what one kernel writes is there for the other one.
-        *shell("alpha", "lagoon share --peer beta --label kc --size 4M --fill 5 --keep && echo kept-$((1+2))", "kept-3"),
+        *shell("alpha", "lagoon share --peer beta --label kc --size 4M --fill 5 --keep && echo kept-$((1+2))",
+               "kept-3"),
         *shell("beta", "lagoon import --label kc --verify --kernel check && echo seen-$((2+2))",
                r"as announced[^$]*CPU access agree on 4194304 bytes"), Expect("seen-4"),
         *shell("alpha", "lagoon open kc --expect 4191232 'written by the kernel' --kernel check && echo own-$((2+3))",
@@ -335,13 +336,14 @@ def kernel_check(series):
                    " && echo anew-$((5+5))", "anew-10"))],
         # A page in a pipe delays it too.
         *shell("beta", "lagoon import --label kc --pin --hold --unpin --gone 20 && echo over-$((5+5)) &", "holding on"),
-        *shell("alpha", "lagoon reclaim kc --timeout 1 || echo busy-$((4+6))", "still uses its pages"), Expect("busy-10"),
+        *shell("alpha", "lagoon reclaim kc --timeout 1 || echo busy-$((4+6))", "still uses its pages"),
+        Expect("busy-10"),
         *shell("beta", "kill -USR1 $(pidof lagoon)", r": [1-9]\d* of its 4096 bytes are not zero"), Expect("over-10"),
         *shell("alpha", "lagoon reclaim kc && lagoon share --peer beta --label kc --size 4M --fill 5 --keep"
                " && echo anew-$((5+6))", "anew-11"),
-        # By force, while mapped both ways and in a pipe: the borrower's kernel then touches a page of its own, and lives on.
-        *shell("beta", "lagoon import --label kc --pin --kernel vmap --kernel map --hold --unpin --kernel touch --kernel drop"
-               " --kernel refused && echo forced-$((5+6)) &", "holding on"),
+        # By force, while mapped both ways and in a pipe: the borrower's kernel then touches a page of its own, and lives.
+        *shell("beta", "lagoon import --label kc --pin --kernel vmap --kernel map --hold --unpin --kernel touch"
+               " --kernel drop --kernel refused && echo forced-$((5+6)) &", "holding on"),
         *shell("alpha", "lagoon reclaim kc --timeout 1 --force && echo taken-$((6+6))", "taken-12"),
         *shell("beta", "kill -USR1 $(pidof lagoon)", r": 0 of its 4096 bytes are not zero"),
         Expect(r"1024 of them zero"), Expect("forced-11"),
@@ -376,7 +378,8 @@ SHARING += [
           # Nothing is shared: the kernel makes its image, and finds no swap to write it to (or too little memory).
           *shell("alpha", "echo disk >/sys/power/state; lagoon peers; echo tried-$((1+1))", NOT_BUSY),
           Expect(r"beta +up"), Expect("tried-2"),
-          *shell("alpha", "lagoon share --peer beta --label tide --size 1M --fill 1 --keep && echo kept-$((1+2))", "kept-3"),
+          *shell("alpha", "lagoon share --peer beta --label tide --size 1M --fill 1 --keep && echo kept-$((1+2))",
+                 "kept-3"),
           *shell("alpha", "echo disk >/sys/power/state; echo tried-$((2+2))", "resource busy"), Expect("tried-4"),
           # What is only offered to beta is not there yet; the offer outlives the attempt, and what is imported is busy.
           *shell("beta", "echo disk >/sys/power/state; echo tried-$((2+3))", NOT_BUSY), Expect("tried-5"),
@@ -393,8 +396,8 @@ SHARING += [
           *shell("beta", "lagoon share --peer gamma --label bg --size 8M --fill 23 --keep && echo lent-$((1+2))",
                  "lent-3"),
           *shell("beta", "lagoon import --label ab --verify --write 0 'beta was here' --ring --hold &", "holding on"),
-          *shell("gamma", "lagoon import --label ag --verify --write 0 'gamma was here' --ring --hold --expect 0 'gamma was here'"
-                 " && echo no-$((1+1)) &", "holding on"),
+          *shell("gamma", "lagoon import --label ag --verify --write 0 'gamma was here' --ring --hold"
+                 " --expect 0 'gamma was here' && echo no-$((1+1)) &", "holding on"),
           *shell("gamma", "lagoon import --label bg --verify --hold --verify && echo orphan-$((1+3)) &", "holding on"),
           *shell("alpha", "lagoon open ab --expect 0 'beta was here' && lagoon open ag --expect 0 'gamma was here'"
                  " && echo both-$((2+3))", "both-5"),
