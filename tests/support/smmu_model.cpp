@@ -91,8 +91,13 @@ u32 SmmuModel::read(Reg32 reg) {
         return gerrorn_;
     case Reg32::CMDQ_PROD:
         return command_prod_;
-    case Reg32::CMDQ_CONS:
-        return command_cons_;
+    case Reg32::CMDQ_CONS: {
+        const u32 now = command_cons_;
+        if (slow != 0) {
+            consume(slow);
+        }
+        return now;
+    }
     case Reg32::EVENTQ_PROD:
         unobserved_ = true;
         return event_prod_;
@@ -117,7 +122,9 @@ void SmmuModel::write_indexes(Reg32 reg, u32 value) {
             }
         }
         command_prod_ = value;
-        consume();
+        if (slow == 0) {
+            consume();
+        }
         break;
     case Reg32::CMDQ_CONS:
         if (commands_run) {
@@ -180,7 +187,9 @@ void SmmuModel::write(Reg32 reg, u32 value) {
             complain("GERRORN toggles an error that is not active");
         }
         gerrorn_ = value;
-        consume();
+        if (slow == 0) {
+            consume();
+        }
         break;
     case Reg32::CMDQ_PROD:
     case Reg32::CMDQ_CONS:
@@ -211,7 +220,12 @@ void SmmuModel::write(Reg64 reg, u64 value) {
 // Memory: words, in a CPU cache of 64-byte lines when the SMMU does not snoop.
 
 void SmmuModel::store(u64 pa, u64 value) {
+    if (unpublished_ != 0 && storing_ != std::this_thread::get_id()) {
+        complain("two CPUs write at once");
+    }
+    storing_ = std::this_thread::get_id();
     ++unpublished_;
+    std::this_thread::yield();
     if (coherent()) {
         memory_[pa] = value;
         watch_store(pa, value);
@@ -262,11 +276,14 @@ void SmmuModel::command_error(u64 code) {
     raise(static_cast<u32>(Gerror::CMDQ_ERR::mask));
 }
 
-void SmmuModel::consume() {
+void SmmuModel::consume(unsigned most) {
     const u64 base = wide_[static_cast<u32>(Reg64::CMDQ_BASE)];
     const u32 mask = queue_mask(base);
-    while (Cr0::CMDQEN::test(cr0_ & cr0ack_) && !frozen && ((command_prod_ ^ command_cons_) & mask) != 0 &&
-           !Gerror::CMDQ_ERR::test(gerror_ ^ gerrorn_)) {
+    const auto ready = [&] {
+        return Cr0::CMDQEN::test(cr0_ & cr0ack_) && !frozen &&
+               ((command_prod_ ^ command_cons_) & mask) != 0 && !Gerror::CMDQ_ERR::test(gerror_ ^ gerrorn_);
+    };
+    for (; most != 0 && ready(); --most) {
         const u64 at = queue_entry(base, command_cons_, command_bytes);
         const Command command{{memory_[at], memory_[at + 8]}};
         const Op op = op_of(command.word[0]);

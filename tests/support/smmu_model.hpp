@@ -10,6 +10,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "smmu/smmu.hpp"
@@ -67,6 +68,7 @@ class SmmuModel {
     };
     std::vector<Refused> refuse;
     std::set<smmu::Op> drop; // consumed without effect: what a driver that forgets them would do
+    unsigned slow = 0;       // not 0: so many commands at each read of CMDQ_CONS, none by themselves
     bool frozen = false;     // consumes nothing
     bool frozen_until_restart = false;
     u32 cr0_deaf = 0; // bits of CR0 that are not acknowledged
@@ -129,7 +131,7 @@ class SmmuModel {
     };
     bool coherent() const { return smmu::Idr0::COHACC::test(id.idr0); }
     void complain(std::string what) { violations.push_back(std::move(what)); }
-    void consume();
+    void consume(unsigned most = ~0u);
     bool execute(const smmu::Command& command);
     void sync();
     void command_error(u64 code);
@@ -167,6 +169,7 @@ class SmmuModel {
     u32 event_prod_ = 0;
     u32 event_cons_ = 0;
     u64 unpublished_ = 0;
+    std::thread::id storing_; // who made the unpublished stores
     bool unobserved_ = false;
 };
 
