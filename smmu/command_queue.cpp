@@ -98,7 +98,8 @@ bool CommandQueue::recover(bool& skipped) {
         port_.store(at, cmd_sync().word[0]);
         port_.store(at + 8, cmd_sync().word[1]);
     }
-    // Otherwise an abort of the fetch, which is tried again. Both are fetched anew once the error is acknowledged.
+    // Otherwise an abort of the fetch, which is tried again. Both are fetched anew once the error is
+    // acknowledged.
     port_.publish();
     port_.write(Reg32::GERRORN, acknowledged ^ static_cast<u32>(Gerror::CMDQ_ERR::mask));
     return true;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command queue of one SMMU: places commands, waits for their completion, recovers from command errors.
-// Owns CMDQ_PROD, and GERROR's CMDQ_ERR while it waits. Does not own CR0, nor what to do when all fails (smmu.cpp).
-// Lock: the Smmu's, held from the first command to the end of its SYNC: commands are consumed in order, so nobody
-// else's could complete earlier, and recovery may rewrite the queue. Spec: [IHI0070 §3.5, §3.21.2, §4, §7.1].
+// Owns CMDQ_PROD, and GERROR's CMDQ_ERR while it waits. Does not own CR0, nor what to do when all fails
+// (smmu.cpp). Lock: the Smmu's, held from the first command to the end of its SYNC: commands are consumed in
+// order, so nobody else's could complete earlier, and recovery may rewrite the queue.
+// Spec: [IHI0070 §3.5, §3.21.2, §4, §7.1].
 #pragma once
 #include <span>
 
@@ -19,7 +20,8 @@ class CommandQueue {
         stuck,    // no end in sight: the queue must be restarted, and what was asked may not have happened
     };
 
-    /// Only while CR0ACK.CMDQEN = 0: base and both indexes are written. `base` is aligned to the queue's size.
+    /// Only while CR0ACK.CMDQEN = 0: base and both indexes are written. `base` is aligned to the queue's
+    /// size.
     void set_up(const Port& port, Pa base, unsigned log2);
     /// Forgets all that is in the queue. Only while CR0ACK.CMDQEN = 0.
     void reset();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Event records decoded into values, with an English phrase for the reason. Pure; no state, no lock. Names of VMs
-// and devices, and throttling of what is printed, are the caller's. Spec: [IHI0070 §7.3].
+// Event records decoded into values, with an English phrase for the reason. Pure; no state, no lock. Names of
+// VMs and devices, and throttling of what is printed, are the caller's. Spec: [IHI0070 §7.3].
 #pragma once
 #include <array>
 

@@ -47,8 +47,8 @@ unsigned EventQueue::take(Record* out, unsigned most) {
             }
             cons_ = (cons_ + 1) & mask();
         }
-        // Then PROD is looked at again: the interrupt comes when an empty queue gets a record, and a record that
-        // came before the slots were free raised none [§3.18].
+        // Then PROD is looked at again: the interrupt comes when an empty queue gets a record, and a record
+        // that came before the slots were free raised none [§3.18].
         free_slots(prod);
     }
     taken += count;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The event queue of one SMMU: hands out records in order, acknowledges overflow. Owns EVENTQ_CONS. Does not own
-// their meaning (event.cpp). Lock: the Smmu's event lock. Spec: [IHI0070 §3.5, §7.2, §7.4].
+// The event queue of one SMMU: hands out records in order, acknowledges overflow. Owns EVENTQ_CONS. Does not
+// own their meaning (event.cpp). Lock: the Smmu's event lock. Spec: [IHI0070 §3.5, §7.2, §7.4].
 #pragma once
 #include <array>
 
@@ -14,8 +14,8 @@ class EventQueue {
 
     /// Only while CR0ACK.EVENTQEN = 0. `base` is aligned to the queue's size.
     void set_up(const Port& port, Pa base, unsigned log2);
-    /// Up to `most` records into `out`; their slots are free again on return. Fewer than asked: at that moment
-    /// the queue was empty after the slots were freed, so the next record raises an interrupt.
+    /// Up to `most` records into `out`; their slots are free again on return. Fewer than asked: at that
+    /// moment the queue was empty after the slots were freed, so the next record raises an interrupt.
     unsigned take(Record* out, unsigned most);
     bool empty() const;
     /// After an aborted write: what is in the queue may be anything [§7.2.2]. True when the queue was full,

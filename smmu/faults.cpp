@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events, global errors, and what the monitor shows: see smmu.hpp. Spec: [IHI0070 §7.2 to §7.5, §4.7.1, §12.3].
+// Events, global errors, and what the monitor shows: see smmu.hpp. Spec: [IHI0070 §7.2 to §7.5, §4.7.1,
+// §12.3].
 #include "smmu/smmu.hpp"
 
 namespace atl::smmu {
@@ -91,8 +92,8 @@ u32 Smmu::on_gerror() {
         }
         ++global_errors_;
         port_.observe();
-        // Only active errors may be toggled [§6.3.20]. CMDQ_ERR is recover()'s, the event queue's comes below.
-        // SFM_ERR stays active, it has no end.
+        // Only active errors may be toggled [§6.3.20]. CMDQ_ERR is recover()'s, the event queue's comes
+        // below. SFM_ERR stays active, it has no end.
         const u32 later =
             static_cast<u32>(Gerror::CMDQ_ERR::mask | Gerror::EVENTQ_ABT_ERR::mask | Gerror::SFM_ERR::mask);
         if (const u32 now = active & ~later; now != 0) {
@@ -101,9 +102,8 @@ u32 Smmu::on_gerror() {
         bool skipped = false;
         static_cast<void>(commands_.recover(skipped));
         if (Gerror::SFM_ERR::test(active) && running()) {
-            stop(
-                Refusal::
-                    service_failure); // it has stopped DMA by itself [§12.3]; no command is waited for any more
+            // It has stopped DMA by itself, and answers no command any more [§12.3].
+            stop(Refusal::service_failure);
         }
     }
     if (Gerror::EVENTQ_ABT_ERR::test(active)) {
@@ -128,7 +128,7 @@ Counters Smmu::counters() const {
     c.syncs = commands_.syncs;
     c.command_errors = commands_.errors;
     c.restarts = restarts_;
-    c.widened = widened_;
+    c.repeated = repeated_;
     c.events = events_.taken;
     c.overflows = events_.overflows;
     c.discarded_events = events_.discarded;
@@ -150,8 +150,8 @@ void Smmu::dump(const TextSink& sink) const {
               table_.two_level() ? "two-level" : "linear", table_.log2_streams(), c.second_levels,
               features_.vmid16 ? 16 : 8, features_.pa_bits, features_.coherent ? "coherent" : "not coherent",
               features_.range_invalidate ? ", range invalidation" : "");
-    format_to(sink, "  {} commands, {} syncs, {} errors, {} widened, {} queue restarts\n", c.commands,
-              c.syncs, c.command_errors, c.widened, c.restarts);
+    format_to(sink, "  {} commands, {} syncs, {} errors, {} repeated, {} queue restarts\n", c.commands,
+              c.syncs, c.command_errors, c.repeated, c.restarts);
     format_to(sink, "  {} events, {} overflows, {} discarded, {} stalls, {} global errors\n", c.events,
               c.overflows, c.discarded_events, c.stalls, c.global_errors);
 }

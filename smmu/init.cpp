@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// From whatever firmware left to an SMMU that aborts every stream: see smmu.hpp. On the boot CPU, before any other
-// uses it. Every wait has an end. Spec: [IHI0070 §3.11 initialization, §6.3.9 CR0, §6.3.14.1 GBPA update].
+// From whatever firmware left to an SMMU that aborts every stream: see smmu.hpp. On the boot CPU, before any
+// other uses it. Every wait has an end. Spec: [IHI0070 §3.11 initialization, §6.3.9 CR0, §6.3.14.1 GBPA
+// update].
 #include "smmu/smmu.hpp"
 
 namespace atl::smmu {
@@ -40,7 +41,8 @@ bool Smmu::change_cr0(u32 value) {
     return done;
 }
 
-/// First of all, DMA that firmware left running ends: GBPA says abort while SMMUEN is 0, then SMMUEN becomes 0.
+/// First of all, DMA that firmware left running ends: GBPA says abort while SMMUEN is 0, then SMMUEN becomes
+/// 0.
 Status Smmu::stop_everything_first() {
     const auto updated = [&] { return !Gbpa::Update::test(port_.read(Reg32::GBPA)); };
     if (!wait_until(updated)) {
@@ -82,8 +84,8 @@ Status Smmu::set_up_queues() {
               Cr1::QUEUE_OC::of(cr1_write_back) | Cr1::QUEUE_IC::of(cr1_write_back);
     }
     port_.write(Reg32::CR1, static_cast<u32>(cr1));
-    // RECINVSID: a StreamID that the table does not reach is reported. PTM: CPU TLBIs of guests cost nothing here,
-    // invalidate() says what matters. E2H = 0: no stream has EL2's regime [§6.3.12].
+    // RECINVSID: a StreamID that the table does not reach is reported. PTM: CPU TLBIs of guests cost nothing
+    // here, invalidate() says what matters. E2H = 0: no stream has EL2's regime [§6.3.12].
     port_.write(Reg32::CR2,
                 static_cast<u32>(Cr2::RECINVSID::mask | (features_.broadcast_tlb ? Cr2::PTM::mask : 0)));
     commands_.set_up(port_, *command_pages, commands);
@@ -100,8 +102,8 @@ Status Smmu::set_up_queues() {
     return {};
 }
 
-/// Nothing that firmware used is cached when translation begins. Configuration before translations, so that no
-/// translation is made of an old one [§4.3.6].
+/// Nothing that firmware used is cached when translation begins. Configuration before translations, so that
+/// no translation is made of an old one [§4.3.6].
 Status Smmu::empty_caches() {
     const Command configuration[] = {cmd_cfgi_all()};
     const Command translations[] = {cmd_tlbi_nsnh_all(), cmd_tlbi_el2_all()};

@@ -13,8 +13,8 @@ class Port {
     constexpr Port() = default;
     explicit constexpr Port(Pa registers) : registers_(registers) {}
 
-    /// False (IDR0.COHACC = 0): what the SMMU shall read is cleaned to the point of coherency, what it wrote is
-    /// read past the caches.
+    /// False (IDR0.COHACC = 0): what the SMMU shall read is cleaned to the point of coherency, what it wrote
+    /// is read past the caches.
     void set_coherent(bool coherent) { coherent_ = coherent; }
 
     u32 read(Reg32 reg) const;
@@ -80,12 +80,14 @@ inline void Port::clean(Pa at) const {
     asm volatile("dc cvac, %0" ::"r"(to_hyp_va(at).value) : "memory");
 }
 inline void Port::drop(Pa at) const {
-    // The line is never dirty here, so that nothing is written over the SMMU's data. The DSB: gone before the load.
+    // The line is never dirty here, so that nothing is written over the SMMU's data. The DSB: gone before the
+    // load.
     asm volatile("dc civac, %0\n dsb sy" ::"r"(to_hyp_va(at).value) : "memory");
 }
 inline void Port::publish() const {
     // Stores to tables and queues, and their cleaning, are complete before the register write that lets the
-    // SMMU use them [IHI0070 §3.21.2 step 3]. Full system: the SMMU need not be in the Inner Shareable domain.
+    // SMMU use them [IHI0070 §3.21.2 step 3]. Full system: the SMMU need not be in the Inner Shareable
+    // domain.
     asm volatile("dsb sy" ::: "memory");
 }
 inline void Port::observe() const {

@@ -20,12 +20,13 @@ bool Smmu::restart_queue() {
     return change_cr0(with);
 }
 
-/// Runs `commands` and a SYNC. What the SMMU refuses or does not finish is asked for once more, then in its widest
-/// form; a page must never move on while a device may still use it. False: all DMA has been stopped instead.
+/// Runs `commands` and a SYNC. What the SMMU refuses or does not finish is asked for once more, then in its
+/// widest form; a page must never move on while a device may still use it. False: all DMA has been stopped
+/// instead.
 bool Smmu::run(std::span<const Command> commands, const Command& widest) {
     const std::span<const Command> ladder[] = {commands, commands, std::span<const Command>(&widest, 1)};
     for (unsigned rung = 0; rung < 3; ++rung) {
-        widened_ += rung == 0 ? 0 : 1;
+        repeated_ += rung == 0 ? 0 : 1;
         const CommandQueue::Outcome outcome = commands_.run(ladder[rung]);
         if (outcome == CommandQueue::Outcome::complete) {
             return true;
@@ -38,8 +39,8 @@ bool Smmu::run(std::span<const Command> commands, const Command& widest) {
     return false;
 }
 
-/// The last resort: GBPA.ABORT has been set since init(), so that SMMUEN = 0 aborts every new access [§6.3.9.6]. In
-/// service failure mode the SMMU aborts them whether it still obeys or not [§12.3].
+/// The last resort: GBPA.ABORT has been set since init(), so that SMMUEN = 0 aborts every new access
+/// [§6.3.9.6]. In service failure mode the SMMU aborts them whether it still obeys or not [§12.3].
 void Smmu::stop(Refusal why) {
     state_.store(State::stopped, std::memory_order_release);
     refusal_.store(why, std::memory_order_relaxed);
@@ -77,8 +78,8 @@ Status Smmu::place(StreamId stream, const Stage2& stage2, bool replace) {
         return replace ? Error::not_found : Error::already_exists;
     }
     ATOLL_TRY(table_.prepare(stream, sync));
-    // What may have been cached under this VMID before is gone before its first use; fields of the entry may be
-    // cached with translations, under the old VMID too [§5.2.1].
+    // What may have been cached under this VMID before is gone before its first use; fields of the entry may
+    // be cached with translations, under the old VMID too [§5.2.1].
     if (!drop_vmid(stage2.vmid) || !table_.write(stream, *next, sync) ||
         (replace && !drop_vmid({static_cast<u16>(Ste2::S2VMID::get(old[2]))}))) {
         return Error::denied;
@@ -94,8 +95,8 @@ Status Smmu::reassign(StreamId stream, const Stage2& stage2) {
     return place(stream, stage2, true);
 }
 
-/// CMD_SYNC after CMD_CFGI_STE: accesses that used the old entry are globally observable [§3.21.3, §4.7.3]. Then
-/// what they have cached.
+/// CMD_SYNC after CMD_CFGI_STE: accesses that used the old entry are globally observable [§3.21.3, §4.7.3].
+/// Then what they have cached.
 void Smmu::detach(StreamId stream) {
     LockGuard guard(lock_);
     if (!running()) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// One SMMUv3: devices reach memory only through the stage 2 of the VM that owns them, or not at all. Owns that
-// SMMU's registers, stream table and queues. Does not own stage-2 tables, VMIDs, which VM has which device, nor what
-// is printed. Knows stage 2 as values: a root, VTCR_EL2, a VMID.
-// Locks: `lock_` (LockRank::smmu_queue) is held from the first command to the end of its SYNC; `event_lock_`, of
-// the same rank, is never held together with it. No call fails for want of memory but attach().
+// One SMMUv3: devices reach memory only through the stage 2 of the VM that owns them, or not at all. Owns
+// that SMMU's registers, stream table and queues. Does not own stage-2 tables, VMIDs, which VM has which
+// device, nor what is printed. Knows stage 2 as values: a root, VTCR_EL2, a VMID.
+// Locks: `lock_` (LockRank::smmu_queue) is held from the first command to the end of its SYNC; `event_lock_`,
+// of the same rank, is never held together with it. Memory is wanted by init() and attach() only.
 // Spec: [IHI0070]; the Secure and Realm programming interfaces are not touched.
 //
 // Order of calls:
@@ -58,7 +58,7 @@ struct Counters {
     u64 syncs = 0;
     u64 command_errors = 0;
     u64 restarts = 0; // of the command queue
-    u64 widened = 0;  // invalidations that were repeated in a wider form
+    u64 repeated = 0; // batches asked for once more, or in their widest form
     u64 events = 0;
     u64 overflows = 0;
     u64 discarded_events = 0;
@@ -79,27 +79,29 @@ class Smmu {
     Refusal refusal() const { return refusal_.load(std::memory_order_relaxed); }
     const Features& features() const { return features_; }
 
-    /// The stream's DMA goes through `stage2` on return. already_exists: it has one; overflow: no such StreamID, or
-    /// addresses too large; invalid_argument: what VTCR says; no_memory; denied: not running. Nothing changed then.
+    /// The stream's DMA goes through `stage2` on return. already_exists: it has one; overflow: no such
+    /// StreamID, or addresses too large; invalid_argument: what VTCR says; no_memory; denied: not running.
+    /// Nothing changed then.
     Status attach(StreamId stream, const Stage2& stage2);
-    /// The same for a stream that has a stage 2, which is replaced: a new VMID without a gap, else with aborts in
-    /// between. No entry of the old VMID is left on return. not_found: it has none.
+    /// The same for a stream that has a stage 2, which is replaced: a new VMID without a gap, else with
+    /// aborts in between. No entry of the old VMID is left on return. not_found: it has none.
     Status reassign(StreamId stream, const Stage2& stage2);
-    /// On return the stream aborts, all its accesses are done, and no translation of its VMID is cached. A stream
-    /// without a stage 2: nothing to do.
+    /// On return the stream aborts, all its accesses are done, and no translation of its VMID is cached. A
+    /// stream without a stage 2: nothing to do.
     void detach(StreamId stream);
 
     /// On return no device uses what was weakened: TLBI and SYNC are complete, accesses that were under way
-    /// included [IHI0070 §3.21.1]. The tables' new descriptors must have been stored before. Never fails: an SMMU
-    /// that does not do it is restarted, asked for more, and at last stopped with all DMA behind it. Panics when it
-    /// cannot even be stopped, as then a device could write to a page that moves on.
+    /// included [IHI0070 §3.21.1]. The tables' new descriptors must have been stored before. Never fails: an
+    /// SMMU that does not do it is restarted, asked for more, and at last stopped with all DMA behind it.
+    /// Panics when it cannot even be stopped, as then a device could write to a page that moves on.
     void invalidate(const Invalidation& what);
     /// Every translation of every VM: for a roll-over of VMIDs.
     void invalidate_all();
 
     /// Hands out at most `limit` events. Answers stalled accesses with an abort.
     Drained drain(const FaultSink& sink, unsigned limit);
-    /// Acknowledges and repairs; returns the errors that were active, as bits of GERROR: gerror_sentence() each.
+    /// Acknowledges and repairs; returns the errors that were active, as bits of GERROR: gerror_sentence()
+    /// each.
     u32 on_gerror();
 
     Counters counters() const;
@@ -140,7 +142,7 @@ class Smmu {
     std::atomic<State> state_{State::absent};
     std::atomic<Refusal> refusal_{Refusal::none};
     u64 restarts_ = 0;
-    u64 widened_ = 0;
+    u64 repeated_ = 0;
     u64 stalls_ = 0;
     u64 global_errors_ = 0;
     u64 overflows_told_ = 0;

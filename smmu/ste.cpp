@@ -22,7 +22,8 @@ bool geometry_fits(unsigned ipa_bits, u64 sl0) {
     return ipa_bits >= 25 && ipa_bits <= 48 && ipa_bits + 8 >= one_table && ipa_bits <= one_table + 4;
 }
 
-/// S2PS, not above what IDR5.OAS says: above it would be capped, but software must not rely on that [§5.2 S2PS].
+/// S2PS, not above what IDR5.OAS says: above it would be capped, but software must not rely on that [§5.2
+/// S2PS].
 u64 capped_ps(u64 ps, unsigned pa_bits) {
     while (ps > 0 && ps_bits[ps] > pa_bits) {
         --ps;
@@ -49,12 +50,12 @@ Result<Ste> encode(const Stage2& stage2, const Features& features) {
         word2 = Ste2::S2SH0::set(word2, outer_shareable);
     }
     // S2AA64: the CPUs' tables. S2ENDI = 0: little-endian. S2AFFD = 0: a clear access flag faults, as it does
-    // for the CPUs. S2HA, S2HD = 0: tables are not written by hardware. S2S = 0: faults terminate with abort, so
-    // no access waits in the SMMU for its stream's next owner. S2R = 1: and they are recorded [§5.5].
+    // for the CPUs. S2HA, S2HD = 0: tables are not written by hardware. S2S = 0: faults terminate with abort,
+    // so no access waits in the SMMU for its stream's next owner. S2R = 1: and they are recorded [§5.5].
     word2 |= Ste2::S2AA64::mask | Ste2::S2R::mask;
 
-    // EATS = 0: no address that a device translated itself. S2FWB = 0: descriptors have the plain encoding. MEV:
-    // a storm of like faults may become fewer records. SHCFG is RES0 without ATTR_TYPES_OVR.
+    // EATS = 0: no address that a device translated itself. S2FWB = 0: descriptors have the plain encoding.
+    // MEV: a storm of like faults may become fewer records. SHCFG is RES0 without ATTR_TYPES_OVR.
     const u64 word1 = Ste1::MEV::mask | (features.attributes_override ? Ste1::SHCFG::of(shcfg_incoming) : 0);
     return Ste{Ste0::V::mask | Ste0::Config::of(config_stage2), word1, word2,
                stage2.root.value & Ste3::S2TTB::mask};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stream table entries as values: encoding a VM's stage 2, decoding for diagnostics, which bits the SMMU uses.
-// Pure; no state, no lock. Does not own the table nor the order of writes (stream_table.cpp).
-// Spec: [IHI0070 §5.2 STE, §5.2.2 validity, §5.5 fault configuration].
+// Stream table entries as values: encoding a VM's stage 2, decoding for diagnostics, which bits the SMMU
+// uses. Pure; no state, no lock. Does not own the table nor the order of writes (stream_table.cpp). Spec:
+// [IHI0070 §5.2 STE, §5.2.2 validity, §5.5 fault configuration].
 #pragma once
 #include <array>
 

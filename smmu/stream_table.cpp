@@ -74,7 +74,8 @@ Status StreamTable::prepare(StreamId stream, const ConfigSync& sync) {
                 table->value | L1std::Span::of(split + 1));
     port_.publish();
     ++second_levels;
-    // The invalid descriptor may be cached; the non-leaf form drops it, and no entry below it can be [§5.1.1].
+    // The invalid descriptor may be cached; the non-leaf form drops it, and no entry below it can be
+    // [§5.1.1].
     return sync(stream, false) ? Status{} : Status{Error::denied};
 }
 

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The stream table of one SMMU: linear or two-level, every entry aborts until it is given a stage 2. Owns the
-// table's memory and the order of writes to an entry. Does not own the commands (the caller's Sync runs them).
-// Lock: the Smmu's. Spec: [IHI0070 §3.3, §3.21.3 access rules, §3.21.3.1 update procedure, §5.1, §5.2].
+// table's memory and the order of writes to an entry. Does not own the commands (the caller's Sync runs
+// them). Lock: the Smmu's. Spec: [IHI0070 §3.3, §3.21.3 access rules, §3.21.3.1 update procedure, §5.1,
+// §5.2].
 #pragma once
 #include "smmu/port_hw.hpp"
 #include "smmu/ste.hpp"
 
 namespace atl::smmu {
 
-/// Where tables and queues come from: 2^order pages, contiguous, aligned to their size, zeroed, and cleaned to
-/// the point of coherency. They are kept for ever.
+/// Where tables and queues come from: 2^order pages, contiguous, aligned to their size, zeroed, and cleaned
+/// to the point of coherency. They are kept for ever.
 struct Pages {
     void* context = nullptr;
     Result<Pa> (*allocate)(void* context, unsigned order) = nullptr;
@@ -36,13 +37,13 @@ class StreamTable {
   public:
     /// Before SMMUEN. no_memory: as the allocator says.
     Status set_up(const Port& port, const Features& features, const Pages& pages);
-    /// overflow: no such StreamID behind this SMMU, or beyond what the table reaches. no_memory. denied: sync failed.
-    /// Makes the second level when there is none.
+    /// overflow: no such StreamID behind this SMMU, or beyond what the table reaches. no_memory. denied: sync
+    /// failed. Makes the second level when there is none.
     Status prepare(StreamId stream, const ConfigSync& sync);
     /// The entry's words; all abort where there is none.
     Ste read(StreamId stream) const;
-    /// Writes an entry so that the SMMU sees the old one, an aborting one, or the new one, whole; prepared streams
-    /// only. `hitless`: old and new differ in one word, so that no access in between is aborted.
+    /// Writes an entry so that the SMMU sees the old one, an aborting one, or the new one, whole; prepared
+    /// streams only. `hitless`: old and new differ in one word, so that no access in between is aborted.
     bool write(StreamId stream, const Ste& next, const ConfigSync& sync);
 
     bool two_level() const { return two_level_; }

@@ -7,7 +7,8 @@
 
 namespace atl::test {
 
-/// VTCR_EL2 of a 40-bit IPA: T0SZ 24, SL0 1 (start at level 1), write-back inner shareable, 4 KiB, PA 40 bits.
+/// VTCR_EL2 of a 40-bit IPA: T0SZ 24, SL0 1 (start at level 1), write-back inner shareable, 4 KiB, PA 40
+/// bits.
 constexpr u64 vtcr_40 = 24 | 1 << 6 | 1 << 8 | 1 << 10 | 3 << 12 | 0 << 14 | 2 << 16;
 
 struct SmmuFixture {

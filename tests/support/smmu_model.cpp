@@ -224,8 +224,9 @@ void SmmuModel::store(u64 pa, u64 value) {
         complain("two CPUs write at once");
     }
     storing_ = std::this_thread::get_id();
-    ++unpublished_;
-    std::this_thread::yield();
+    if (++unpublished_ == 1) {
+        std::this_thread::yield(); // another CPU gets its chance
+    }
     if (coherent()) {
         memory_[pa] = value;
         watch_store(pa, value);
@@ -377,39 +378,3 @@ void SmmuModel::event(const std::array<u64, 4>& record) {
 }
 
 } // namespace atl::test
-
-// Host side of smmu/port_hw.hpp.
-namespace atl::smmu {
-
-using test::SmmuModel;
-
-u32 Port::read(Reg32 reg) const {
-    return SmmuModel::current().read(reg);
-}
-void Port::write(Reg32 reg, u32 value) const {
-    SmmuModel::current().write(reg, value);
-}
-void Port::write(Reg64 reg, u64 value) const {
-    SmmuModel::current().write(reg, value);
-}
-u64 Port::load(Pa at) const {
-    return SmmuModel::current().load(at.value);
-}
-void Port::store_word(Pa at, u64 value) const {
-    SmmuModel::current().store(at.value, value);
-}
-void Port::clean(Pa at) const {
-    SmmuModel::current().clean(at.value);
-}
-void Port::drop(Pa at) const {
-    SmmuModel::current().invalidate_line(at.value);
-}
-void Port::publish() const {
-    SmmuModel::current().publish();
-}
-void Port::observe() const {
-    SmmuModel::current().observe();
-}
-void Port::relax() {}
-
-} // namespace atl::smmu

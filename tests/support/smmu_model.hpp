@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model of an SMMUv3 and the devices behind it, for host tests: what can be seen from outside, with caches that
-// really go stale. Also the host side of smmu/port_hw.hpp. It complains (violations) about what the specification
-// forbids: registers written when they may not be, memory shown without a barrier, an entry that the SMMU could see
-// half old and half new. One is current at a time. Spec: [IHI0070].
+// A model of an SMMUv3 and the devices behind it, for host tests: what can be seen from outside, with caches
+// that really go stale. Also the host side of smmu/port_hw.hpp. It complains (violations) about what the
+// specification forbids: registers written when they may not be, memory shown without a barrier, an entry
+// that the SMMU could see half old and half new. One is current at a time. Spec: [IHI0070].
 #pragma once
 #include <array>
 #include <functional>
@@ -45,8 +45,8 @@ class SmmuModel {
         Pa pa{};
     };
     Access dma(StreamId stream, Ipa ipa, bool write);
-    /// An access that is translated now and reaches memory later: at finish(), or before a SYNC completes that
-    /// invalidates what it used.
+    /// An access that is translated now and reaches memory later: at finish(), or before a SYNC completes
+    /// that invalidates what it used.
     bool start(StreamId stream, Ipa ipa);
     void finish();
     std::vector<u64> written;  // pages, in order
@@ -99,8 +99,8 @@ class SmmuModel {
     u32 command_prod() const { return command_prod_; }
     u32 active_errors() const { return gerror_ ^ gerrorn_; }
 
-    /// From now on every store to this stream's entry, and every SYNC, is checked: all that the SMMU could have
-    /// read since the last complete invalidation, word by word, is aborting or one of `allowed`.
+    /// From now on every store to this stream's entry, and every SYNC, is checked: all that the SMMU could
+    /// have read since the last complete invalidation, word by word, is aborting or one of `allowed`.
     void watch(StreamId stream, std::vector<smmu::Ste> allowed);
     unsigned watch_checks = 0;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The model's devices, caches and the watch on stream table entries: see smmu_model.hpp.
+// The model's devices, caches and the watch on stream table entries, and the host side of Port: see
+// smmu_model.hpp.
 #include "tests/support/smmu_model.hpp"
 
 #include <algorithm>
@@ -266,3 +267,39 @@ void SmmuModel::check_watch(u32 stream, Watch& watch) {
 }
 
 } // namespace atl::test
+
+// Host side of smmu/port_hw.hpp.
+namespace atl::smmu {
+
+using test::SmmuModel;
+
+u32 Port::read(Reg32 reg) const {
+    return SmmuModel::current().read(reg);
+}
+void Port::write(Reg32 reg, u32 value) const {
+    SmmuModel::current().write(reg, value);
+}
+void Port::write(Reg64 reg, u64 value) const {
+    SmmuModel::current().write(reg, value);
+}
+u64 Port::load(Pa at) const {
+    return SmmuModel::current().load(at.value);
+}
+void Port::store_word(Pa at, u64 value) const {
+    SmmuModel::current().store(at.value, value);
+}
+void Port::clean(Pa at) const {
+    SmmuModel::current().clean(at.value);
+}
+void Port::drop(Pa at) const {
+    SmmuModel::current().invalidate_line(at.value);
+}
+void Port::publish() const {
+    SmmuModel::current().publish();
+}
+void Port::observe() const {
+    SmmuModel::current().observe();
+}
+void Port::relax() {}
+
+} // namespace atl::smmu

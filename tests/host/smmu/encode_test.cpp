@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// smmu: encoders and decoders, bit by bit against values made by hand from the figures of [IHI0070 §4, §5.2, §7.3].
+// smmu: encoders and decoders, bit by bit against values made by hand from the figures of [IHI0070 §4, §5.2,
+// §7.3].
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -46,7 +47,8 @@ TEST_CASE("smmu encode: a stage-2-only entry") {
     REQUIRE(ste.ok());
     CHECK((*ste)[0] == 0xd);      // V, Config 0b110
     CHECK((*ste)[1] == 0x8'0000); // MEV
-    // S2R 58, S2AA64 51, S2PS 2 at 48, S2TG 0, S2SH0 3 at 44, OR0 1 at 42, IR0 1 at 40, SL0 1 at 38, T0SZ 24 at 32
+    // S2R 58, S2AA64 51, S2PS 2 at 48, S2TG 0, S2SH0 3 at 44, OR0 1 at 42, IR0 1 at 40, SL0 1 at 38, T0SZ 24
+    // at 32
     CHECK((*ste)[2] == 0x040a'3558'0000'0203);
     CHECK((*ste)[3] == 0x1'2345'0000);
     CHECK(std::all_of(ste->begin() + 4, ste->end(), [](u64 word) { return word == 0; }));

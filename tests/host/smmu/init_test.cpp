@@ -12,6 +12,9 @@ using namespace atl::test;
 
 namespace {
 
+/// It can be a global of EL2, which has no static constructors.
+[[maybe_unused]] constinit Smmu global_smmu;
+
 bool issued(const SmmuModel& model, const Command& command) {
     return std::find(model.executed.begin(), model.executed.end(), command) != model.executed.end();
 }

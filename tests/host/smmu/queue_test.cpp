@@ -69,19 +69,19 @@ TEST_CASE_FIXTURE(Queue, "smmu queue: a refused command is skipped and asked for
         model.refuse = {{Op::TLBI_S2_IPA, 1000, cerror_ill}};
         invalidate_ram();
         CHECK(count(Op::TLBI_NSNH_ALL) == 2);
-        CHECK(smmu->counters().widened == 2);
+        CHECK(smmu->counters().repeated == 2);
     }
     SUBCASE("a fetch that is aborted is tried again") {
         model.refuse = {{Op::TLBI_S2_IPA, 3, cerror_abt}, {Op::SYNC, 2, cerror_abt}};
         invalidate_ram();
         CHECK(count(Op::TLBI_S2_IPA) == before + 1);
         CHECK(smmu->counters().command_errors == 5);
-        CHECK(smmu->counters().widened == 0);
+        CHECK(smmu->counters().repeated == 0);
     }
     SUBCASE("a SYNC that fails is repeated") {
         model.refuse = {{Op::SYNC, 2, cerror_atc_inv_sync}};
         invalidate_ram();
-        CHECK(smmu->counters().widened == 0);
+        CHECK(smmu->counters().repeated == 0);
     }
     SUBCASE("more errors than can be believed: the queue is restarted") {
         model.refuse = {{Op::TLBI_S2_IPA, 10, cerror_abt}};
@@ -118,8 +118,8 @@ TEST_CASE_FIXTURE(Queue, "smmu queue: when nothing helps all DMA is stopped") {
     SUBCASE("the queue cannot be restarted") {
         model.frozen = true;
         model.cr0_deaf = Cr0::CMDQEN::mask;
-        // Neither can it be seen to stop: the panic of the last resort, which a test cannot survive, is for an
-        // SMMU that does not even clear SMMUEN. This one says that it failed itself.
+        // Neither can it be seen to stop: the panic of the last resort, which a test cannot survive, is for
+        // an SMMU that does not even clear SMMUEN. This one says that it failed itself.
         model.raise(static_cast<u32>(Gerror::SFM_ERR::mask));
     }
     SUBCASE("every command is refused") {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // smmu: random sequences against the model. Invariant: a device reaches only what its present owner maps, and
-// nothing at all of what went away once detach() or invalidate() has returned, accesses under way included. The same
-// sequence with an invalidation dropped must break it.
+// nothing at all of what went away once detach() or invalidate() has returned, accesses under way included.
+// The same sequence with an invalidation dropped must break it.
 #include <doctest/doctest.h>
 
 #include <random>
@@ -120,6 +120,7 @@ TEST_CASE("smmu random: a device reaches what its owner maps, and nothing else")
         if (seed % 3 == 0) {
             world.model.id.idr0 &= ~static_cast<u32>(Idr0::COHACC::mask);
         }
+        world.model.slow = seed == 4 ? 1 : 0;
         if (seed == 5) { // a command queue of two entries: wraps at every other command
             world.model.id.idr1 = static_cast<u32>(Idr1::CMDQS::set(world.model.id.idr1, 1));
         }
