@@ -5,6 +5,7 @@
 #include "el2/dispatch.hpp"
 #include "el2/hw.hpp"
 #include "el2/lifecycle.hpp"
+#include "el2/passthrough.hpp"
 #include "el2/world.hpp"
 #include "lib/arch/esr.hpp"
 #include "lib/panic.hpp"
@@ -17,12 +18,14 @@ struct Context {
     std::string_view argument;
 };
 
+TextSink console_of(World& world) {
+    return {&world,
+            [](void* context, std::string_view text) { static_cast<World*>(context)->console.print(text); }};
+}
+
 template <class... Args>
 void say(World& world, std::string_view format, const Args&... args) {
-    format_to(
-        TextSink{&world, [](void* context,
-                            std::string_view text) { static_cast<World*>(context)->console.print(text); }},
-        format, args...);
+    format_to(console_of(world), format, args...);
 }
 
 Vm* find_vm(World& world, std::string_view name) {
@@ -126,9 +129,7 @@ void cmd_irqs(Context c) {
         say(c.world, "irqs: no VM is called '{}'\n", c.argument);
         return;
     }
-    vm->gic.dump(TextSink{&c.world, [](void* context, std::string_view text) {
-                              static_cast<World*>(context)->console.print(text);
-                          }});
+    vm->gic.dump(console_of(c.world));
 }
 
 void cmd_walk(Context c) {
@@ -169,6 +170,35 @@ void cmd_walk(Context c) {
     } else {
         say(c.world, "  ipa {:x} is not mapped\n", ipa);
     }
+}
+
+/// Every function that was found, whose it is, and what the SMMU has for it.
+void cmd_devices(Context c) {
+    Passthrough* const all = c.world.passthrough;
+    if (all == nullptr) {
+        return;
+    }
+    if (!all->unusable.empty()) {
+        say(c.world, "no device can be assigned: {}\n", all->unusable.view());
+        return;
+    }
+    const TextSink sink = console_of(c.world);
+    for (const pci::Function& function : all->topology.functions) {
+        pci::print(sink, function);
+        say(c.world, "\n");
+    }
+    for (unsigned i = 0; i < all->device_count; ++i) {
+        const AssignedDevice& d = all->devices[i];
+        say(c.world, "{} of {}: there 00:{}.0, StreamID {}, {}, {} messages, {} faults\n",
+            PciText(d.address).text(), d.vm->name(), d.slot, d.stream,
+            d.connected.load(std::memory_order_relaxed) ? "connected" : "aborting",
+            d.messages.load(std::memory_order_relaxed), d.faults);
+        if (c.argument == "ste") {
+            all->smmu.dump(sink, d.stream);
+        }
+    }
+    all->smmu.dump(sink);
+    say(c.world, "ITS: {} commands\n", all->its.commands());
 }
 
 void stop(Context c, AfterStop after) {
@@ -220,6 +250,8 @@ constexpr Command commands[] = {
     {"pages", "pages of host memory by state", cmd_pages},
     {"irqs", "VM  interrupts that are not idle, and where each sits", cmd_irqs},
     {"walk", "VM IPA  stage-2 table entries for an address", cmd_walk},
+    {"devices", "[ste]  PCI functions, their VMs, streams, messages and faults; the stream table entries",
+     cmd_devices},
     {"start", "VM  starts a VM that is off", cmd_start},
     {"stop", "VM  turns a VM off", cmd_stop},
     {"reset", "VM  restarts a VM from its images", cmd_reset},
@@ -248,7 +280,7 @@ void run_monitor_command(World& world, std::string_view line) {
     }
     if (name == "help") {
         for (const Command& command : commands) {
-            say(world, "{:6} {}\n", command.name, command.help);
+            say(world, "{:8} {}\n", command.name, command.help);
         }
         say(world, "Keys: Ctrl-] then a digit: that guest; n: next guest; m: monitor; ?: help\n");
         return;

@@ -5,6 +5,9 @@ A bundle NAME is made from guests/manifests/NAME.dts. Patterns are Python expres
 start with "[atoll] " and, when several guests run, a guest's lines start with "[name] ".
 Requirement ids are those of docs/requirements.md.
 """
+import functools
+import hashlib
+import re
 from dataclasses import dataclass, field
 from typing import Callable, Optional
 
@@ -57,6 +60,34 @@ class Case:
     kernels: tuple = ()        # kernel series under .deps that must exist
     damage: Optional[Callable[[bytes], bytes]] = None
     may_fail: bool = False     # panics and FAIL lines are what the case is about
+
+
+DISKS = "build/disks"
+
+
+def disk(mib, seed):
+    """Path of a disk image of so many MiB; run.py makes it. Use it with snapshot=on."""
+    return f"{DISKS}/{seed}-{mib}.img"
+
+
+@functools.lru_cache(maxsize=4)
+def disk_bytes(path):
+    seed, mib = re.fullmatch(rf"{DISKS}/(\w+)-(\d+)\.img", path).groups()
+    return hashlib.shake_256(seed.encode()).digest(int(mib) << 20)
+
+
+class Digest:
+    """A pattern: the SHA-256 of a disk image from byte `start` on, computed when it is wanted."""
+
+    def __init__(self, path, start=0):
+        self.path = path
+        self.start = start
+
+    def encode(self):
+        return hashlib.sha256(disk_bytes(self.path)[self.start:]).hexdigest().encode()
+
+    def __repr__(self):
+        return f"SHA-256 of {self.path} from {self.start} on"
 
 
 def line(guest, text):
@@ -415,4 +446,95 @@ SHARING += [
          "linux-three", ("SHARE-4", "LAGOON-2"), memory="2G", timeout=300),
 ]
 
-CASES = [*BARE, *PANIC, *REFUSALS, *GALLERY_CASES, *LINUX, *SHARING]
+# ---- PCI devices given to guests -------------------------------------------------------------------------------------
+
+DEVICE_MACHINE = "virtualization=on,gic-version=3,iommu=smmuv3"
+DISK = disk(64, "reef")
+SMALL = disk(1, "cay") # what the network cards fetch
+
+
+def plug(*devices):
+    """-device and what is behind it: (back end words, device)."""
+    words = []
+    for backend, device in devices:
+        words += [*backend, "-device", device]
+    return tuple(words)
+
+
+def drive(number, path=DISK):
+    return ("-drive", f"file={path},if=none,id=disk{number},format=raw,snapshot=on")
+
+
+def user_net(number):
+    return ("-netdev", f"user,id=net{number},net=10.0.{number}.0/24,restrict=on,tftp={DISKS}")
+
+
+NVME = (drive(2), "nvme,serial=reef,drive=disk2,addr=2")
+VIRTIO_BLK = (drive(3), "virtio-blk-pci,drive=disk3,addr=3,iommu_platform=on,disable-legacy=on")
+E1000E = (user_net(4), "e1000e,netdev=net4,addr=4")
+IGB = (user_net(5), "igb,netdev=net5,addr=5")
+VIRTIO_NET = (user_net(6), "virtio-net-pci,netdev=net6,addr=6,iommu_platform=on,disable-legacy=on")
+
+
+def block_device(guest, name):
+    """Reads all but 8 MiB of it, writes there past the page cache, reads that back from the device."""
+    return [*shell(guest, f"dd if=/dev/{name} bs=1M skip=8 2>&- | sha256sum", Digest(DISK, 8 << 20)),
+            *shell(guest, f"dd if=/dev/urandom of=/tmp/in bs=64k count=64 2>&- && dd if=/tmp/in of=/dev/{name} bs=64k "
+                   f"seek=37 conv=fsync 2>&- && echo 3 > /proc/sys/vm/drop_caches && dd if=/dev/{name} bs=64k skip=37 "
+                   f"count=64 2>&- | cmp - /tmp/in && echo {name}-same-$((20+1))", f"{name}-same-21")]
+
+
+def network_card(guest, number, driver):
+    """The card with this driver fetches a file from QEMU's own TFTP server."""
+    find = f"card=$(basename $(ls -d /sys/bus/pci/drivers/{driver}/*/net/* /sys/bus/virtio/drivers/{driver}/*/net/* 2>&-))"
+    return [*shell(guest, f"{find}; ip addr add 10.0.{number}.15/24 dev $card; ip link set $card up; echo $card-up", "eth"),
+            *shell(guest, f"for i in 1 2 3 4 5 6 7 8 9; do ping -c1 -W1 10.0.{number}.2 >&- && break; done; "
+                   f"tftp -b 1400 -g -l /tmp/got -r {SMALL.rsplit('/', 1)[1]} 10.0.{number}.2; sha256sum /tmp/got", Digest(SMALL))]
+
+
+DEVICES = [
+    *[Case(f"devices-{series}", f"stock drivers of {series} on devices of the guest's own: disks and network cards move data",
+           [Expect(r"atoll: (?:alpha|beta) is up"), Expect(r"atoll: (?:alpha|beta) is up"), Send(FOCUS["alpha"], 0.3),
+            *block_device("alpha", "nvme0n1"), *block_device("alpha", "vda"), *network_card("alpha", 4, "e1000e"),
+            *network_card("alpha", 5, "igb"), *network_card("alpha", 6, "virtio_net"),
+            Send(MONITOR, 0.5), Send("devices\r", 0.5), Expect("0000:00:02.0"),
+            # A new life: everything is reset, and works again.
+            *shell("alpha", "reboot -f", r"atoll: alpha is up"), *block_device("alpha", "nvme0n1"),
+            *network_card("alpha", 4, "e1000e"), *shell("beta", "echo beside-$((40+2))", "beside-42")],
+           f"devices-{series}", ("DMA-1", "DMA-2"), machine=DEVICE_MACHINE, cpu=cpu, timeout=400, kernels=(series,),
+           extra=plug(NVME, VIRTIO_BLK, E1000E, IGB, VIRTIO_NET))
+      for series, cpu in (("6.1", "cortex-a72"), ("6.12", "neoverse-n1"))],
+    Case("devices-two", "each of two guests has a device; one is switched off in the middle of a transfer, the other goes on",
+         [Expect(r"atoll: (?:alpha|beta) is up"), Expect(r"atoll: (?:alpha|beta) is up"),
+          *network_card("beta", 4, "e1000e"),
+          *shell("alpha", "while :; do dd if=/dev/nvme0n1 of=/dev/null bs=1M iflag=direct 2>&-; done & echo run-$((1+1))", "run-2"),
+          Send(MONITOR, 1.0), Send("stop alpha\r", 0.5), Expect(r"\[atoll\] alpha: is off"),
+          Send("start alpha\r", 0.5), *network_card("beta", 4, "e1000e"), Expect(r"atoll: alpha is up"),
+          *block_device("alpha", "nvme0n1")],
+         "devices-two", ("DMA-2", "DMA-3"), machine=DEVICE_MACHINE, timeout=300,
+         extra=plug(NVME, (user_net(4), "e1000e,netdev=net4,addr=3"))),
+    Case("devices-refused", "devices that cannot be given: each with its reason; the other VMs start",
+         [Expect(r"/vms/absent: devices = .*0000:00:1e.0: there is no such PCI function"),
+          Expect(r"/vms/bypass: devices = .*0000:00:04.0: .*bypasses the SMMU"),
+          Expect(r"/vms/bridge: devices = .*0000:00:05.0: is a bridge"),
+          Expect(r"/vms/twice: devices = .*sound has 0000:00:02.0 already"),
+          Expect(r"/vms/half: devices = .*0000:00:03.0: it is one of 2 functions"),
+          Expect(r"/vms/line: devices = .*0000:00:06.0: its INTx line \(INTID 37\) is also that of 0000:00:02.0"),
+          Expect(line("(?:sound|beta)", r"done: \d+ passed, 0 failed")),
+          Expect(line("(?:sound|beta)", r"done: \d+ passed, 0 failed"))],
+         "device-refusals", ("DMA-4",), machine=DEVICE_MACHINE, timeout=60,
+         extra=plug(NVME, ((), "e1000e,addr=3.0,multifunction=on"), ((), "e1000e,addr=3.1"),
+                    (drive(4), "virtio-blk-pci,drive=disk4,addr=4"), ((), "pcie-root-port,addr=5,chassis=1"),
+                    (drive(6), "nvme,serial=six,drive=disk6,addr=6"))),
+    Case("devices-no-smmu", "no SMMU: no device is given away, and everything else works",
+         [Expect(r"SMMUv3 absent"), Expect(r"/vms/sound: devices = .*this machine has no SMMUv3"),
+          *done("beta")],
+         "device-refusals", ("DMA-4",), timeout=60, extra=plug(NVME)),
+    Case("devices-old-smmu", "an SMMU without stage 2: the same",
+         [Expect(r"SMMUv3: not used: it has no stage 2"), Expect(r"/vms/sound: devices = .*SMMUv3 cannot be used"),
+          *done("beta")],
+         "device-refusals", ("DMA-4",), machine="virtualization=on,gic-version=3,iommu=smmuv3", timeout=60,
+         extra=(*plug(NVME), "-global", "arm-smmuv3.stage=1")), # "all" and "2" have one
+]
+
+CASES = [*BARE, *PANIC, *REFUSALS, *GALLERY_CASES, *LINUX, *SHARING, *DEVICES]

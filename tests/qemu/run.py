@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pexpect
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cases import CASES, Absent, Expect, Off, Send, Stay  # noqa: E402
+from cases import CASES, DISKS, SMALL, Absent, Expect, Off, Send, Stay, disk_bytes  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LOGS = "build/logs"
@@ -53,6 +53,18 @@ def bundle_path(case):
     with open(damaged, "wb") as file:
         file.write(data)
     return damaged
+
+
+def make_disks(case):
+    """The disk images that the case's command line names: pseudo-random, the same every time, never written to."""
+    for word in case.extra:
+        for path in re.findall(rf"{DISKS}/[\w.-]+", word.replace(f"tftp={DISKS}", SMALL)):
+            if not os.path.exists(path):
+                os.makedirs(DISKS, exist_ok=True)
+                temporary = f"{path}.{os.getpid()}.{threading.get_ident()}"
+                with open(temporary, "wb") as file:
+                    file.write(disk_bytes(path))
+                os.replace(temporary, path)
 
 
 def missing(case):
@@ -150,6 +162,7 @@ def run_case(case):
     path = f"{LOGS}/{case.name}.log"
     with open(path, "w", encoding="utf-8") as log:
         try:
+            make_disks(case)
             console = Console(case, log)
         except (pexpect.ExceptionPexpect, OSError) as error:
             return str(error).split("\n", 1)[0]
