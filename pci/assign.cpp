@@ -12,6 +12,8 @@ namespace {
 using namespace reg;
 
 enum Pool : unsigned { low, high }; // below 4 GiB on the bus; anywhere
+// QEMU 10.0 decodes the low 32 bits only of a VF's 64-bit BARs; up to this size they cost little below 4 GiB.
+constexpr u64 small_vf_aperture = 16 * mib;
 constexpr u64 window_granule = mib; // of a bridge's memory windows
 
 /// One thing that wants a place on a bus.
@@ -93,6 +95,10 @@ class Placer {
         return wide && high_on(f.parent) ? high : low;
     }
 
+    Pool vf_pool_of(const Function& f, const Bar& bar) {
+        return bar.size * f.sriov.total_vfs <= small_vf_aperture ? low : pool_of(f, bar);
+    }
+
     /// What could not be placed even alone must not take its neighbours' place away.
     void drop_impossible(u16 index) {
         Function& f = t_.functions[index];
@@ -139,7 +145,7 @@ class Placer {
             }
             for (unsigned b = 0; b < type0_bars; ++b) {
                 const Bar& bar = f.sriov.bars[b];
-                if (f.sriov.offset != 0 && bar.is_memory() && pool_of(f, bar) == pool) {
+                if (f.sriov.offset != 0 && bar.is_memory() && vf_pool_of(f, bar) == pool) {
                     const u64 size = bar.size * f.sriov.total_vfs;
                     offer({bar.size, size, index, static_cast<u16>(b + Item::vf_bars)});
                 }

@@ -196,7 +196,8 @@ TEST_CASE("pci sriov: virtual functions become functions") {
     Function& pf = b.at(0, 1);
     CHECK(pf.sriov.total_vfs == 8);
     CHECK(pf.sriov.bars[0].assigned);
-    CHECK(pf.verdict == Verdict::assignable); // as long as nobody uses its VFs
+    CHECK(pf.sriov.bars[0].bus_address < u64{1} << 32); // small: where every implementation decodes it
+    CHECK(pf.verdict == Verdict::assignable);           // as long as nobody uses its VFs
     CHECK(b.sriov.start(*b.t, Bdf::of(0, 2, 0), 1, b.model.clock()).error() == Error::not_found);
     CHECK(b.sriov.start(*b.t, pf.bdf, 9, b.model.clock()).error() == Error::overflow);
     CHECK(b.sriov.start(*b.t, pf.bdf, 0, b.model.clock()).error() == Error::overflow);
@@ -235,6 +236,14 @@ TEST_CASE("pci sriov: virtual functions become functions") {
     CHECK(b.pf.vfs[1]->resets == 1);
     CHECK(b.pf.vfs[0]->resets == 0);
     CHECK(b.pf.resets == 0);
+}
+
+TEST_CASE("pci sriov: large VF BARs go above 4 GiB") {
+    Igb b;
+    b.pf.bar64_at(0x184, 0, 0x40'0000, true);
+    b.run();
+    CHECK(b.at(0, 1).sriov.bars[0].bus_address >= b.model.host.mem64.bus);
+    CHECK(b.at(0, 1).sriov.bars[3].bus_address < u64{1} << 32);
 }
 
 TEST_CASE("pci sriov: VFs that never come, and lists that are full") {
