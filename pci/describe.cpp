@@ -177,7 +177,7 @@ class CapabilityReader {
         f_.virtio.common_bar = f_.config.read8(at + virtio::cap_bar);
         f_.virtio.common_offset = f_.config.read32(at + virtio::cap_offset);
         const u32 size = f_.config.read32(at + virtio::cap_size);
-        f_.virtio.has_common = size >= virtio::device_feature + 4 && (f_.virtio.common_offset & 3) == 0 &&
+        f_.virtio.has_common = size >= virtio::common_length && (f_.virtio.common_offset & 3) == 0 &&
                                inside(f_.virtio.common_bar, f_.virtio.common_offset, size);
     }
 

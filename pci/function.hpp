@@ -197,6 +197,13 @@ constexpr const char* to_string(Verdict verdict) {
     return "?";
 }
 
+/// Access to a BAR that has been assigned, by its physical address; 8 and 32 bits, aligned.
+struct MmioSeam {
+    void* context = nullptr;
+    u32 (*read)(void* context, Pa at, unsigned size) = nullptr;
+    void (*write)(void* context, Pa at, unsigned size, u32 value) = nullptr;
+};
+
 /// One line for the boot banner and the monitor: who it is, BARs, interrupts, reset, and why not assignable.
 void print(const TextSink& sink, const Function& function);
 

@@ -187,6 +187,8 @@ constexpr u8 last_shown_type = 4; // common, notify, ISR, device-specific
 // Common configuration.
 constexpr u32 device_feature_select = 0;
 constexpr u32 device_feature = 4;
+constexpr u32 device_status = 20; // 8 bits; 0 resets the device and reads as 0 when it is done
+constexpr u32 common_length = 56;
 constexpr u32 access_platform_word = 1;  // VIRTIO_F_ACCESS_PLATFORM is feature 33
 constexpr u32 access_platform = 1u << 1; // bit 1 of word 1
 } // namespace virtio

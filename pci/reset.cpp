@@ -15,9 +15,10 @@ void ResetJob::enter(State state, u64 wait_us) {
     until_us_ = clock_.now() + wait_us;
 }
 
-void ResetJob::start(const Function& function, const Clock& clock) {
+void ResetJob::start(const Function& function, const Clock& clock, const MmioSeam& mmio) {
     function_ = &function;
     clock_ = clock;
+    mmio_ = mmio;
     forced_ = false;
     const Config& config = function.config;
     quiesce(config);
@@ -52,6 +53,11 @@ void ResetJob::begin() {
         const u32 at = f.find(cap_pcie) + pcie::device_control;
         f.config.write16(at, f.device_control | pcie::initiate_flr); // not read back: it may not answer
         enter(State::in_reset, flr_us);
+    } else if (f.virtio.has_common && f.bars[f.virtio.common_bar].assigned && mmio_.write != nullptr) {
+        method_ = ResetMethod::virtio;
+        f.config.write16_settled(command, cmd::interrupt_disable | cmd::memory_space);
+        mmio_.write(mmio_.context, virtio_status(), 1, 0);
+        enter(State::clearing, 0);
     } else if (power != 0 && f.soft_reset && !f.is_vf()) {
         method_ = ResetMethod::power;
         f.config.write16(power + pm::pmcsr, pm::d3hot);
@@ -61,6 +67,11 @@ void ResetJob::begin() {
         enter(State::returning, 0);
     }
     deadline_us_ = until_us_ + ready_us;
+}
+
+Pa ResetJob::virtio_status() const {
+    const VirtioInfo& info = function_->virtio;
+    return function_->bars[info.common_bar].pa + info.common_offset + virtio::device_status;
 }
 
 /// Answers as the function that was enumerated.
@@ -117,6 +128,19 @@ Step ResetJob::step() {
         case State::asleep:
             function_->config.write16(function_->find(cap_power) + pm::pmcsr, 0);
             enter(State::waking, power_us);
+            break;
+        case State::clearing:
+            // 0 when it has forgotten its queues [virtio 1.2 §4.1.4.3.1]; restore() turns decoding off again.
+            if (mmio_.read(mmio_.context, virtio_status(), 1) == 0) {
+                enter(State::returning, 0);
+                deadline_us_ = until_us_ + ready_us;
+            } else if (clock_.now() >= deadline_us_) {
+                quiesce(function_->config);
+                state_ = State::failed;
+            } else {
+                enter(State::clearing, poll_us);
+                return Step::busy;
+            }
             break;
         case State::in_reset:
         case State::waking:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Resetting one function, in steps, since EL2 never sleeps: FLR, else D3hot and back, else only bus mastering
-// off. Owns the function's command, MSI, power and device control registers while it runs; nobody else may
+// Resetting one function, in steps, since EL2 never sleeps: FLR, else virtio's own, else D3hot and back, else
+// only bus mastering off. Owns the function's command, MSI, power and device control registers while it runs; nobody else may
 // touch them. Lock: the caller's, one job at a time for a function.
 // Spec: [PCIe Base, Function Level Reset]; [PCI PM 1.2 §5.6.1 table 5-6, delays].
 #pragma once
@@ -19,6 +19,7 @@ enum class Step : u8 { busy, done, failed };
 
 enum class ResetMethod : u8 {
     flr,
+    virtio,        // the device status register, of a virtio function without FLR
     power,         // D3hot to D0
     quiesced_only, // neither exists: its memory contents and queues live on, only the aborted stream protects
 };
@@ -27,6 +28,8 @@ constexpr const char* to_string(ResetMethod method) {
     switch (method) {
     case ResetMethod::flr:
         return "FLR";
+    case ResetMethod::virtio:
+        return "virtio device status";
     case ResetMethod::power:
         return "D3hot to D0";
     case ResetMethod::quiesced_only:
@@ -46,8 +49,9 @@ class ResetJob {
     constexpr ResetJob() = default;
 
     /// Turns bus mastering and decoding off at once. The caller has unmapped the BARs and, at a VM's end, made
-    /// the stream abort. `function` must outlive the job and have its BARs assigned (or be a VF).
-    void start(const Function& function, const Clock& clock);
+    /// the stream abort. `function` must outlive the job and have its BARs assigned (or be a VF). Without `mmio`
+    /// virtio's own reset is not used.
+    void start(const Function& function, const Clock& clock, const MmioSeam& mmio = {});
     /// Does what can be done now. `done`: the function is in its power-on state with its BARs programmed,
     /// quiet (no decoding, no mastering, INTx off). `failed`: it does not answer as itself; it stays quiet
     /// as far as it listens, and must not be given to anybody. Both stay until start().
@@ -61,20 +65,23 @@ class ResetJob {
 
   private:
     // idle -> draining -> in_reset (FLR) ----------> returning -> idle (done) or failed
+    //            |------> clearing (virtio) ----------^
     //            |------> asleep (D3hot) -> waking ---^
-    //            '------> waking (it was found asleep), or returning at once
-    enum class State : u8 { idle, draining, in_reset, asleep, waking, returning, failed };
+    //            '------> returning at once (nothing to reset it with)
+    enum class State : u8 { idle, draining, in_reset, clearing, asleep, waking, returning, failed };
 
     void enter(State state, u64 wait_us);
     bool drained();
     void begin();
+    Pa virtio_status() const;
     bool answers() const;
     bool restore() const;
 
     const Function* function_ = nullptr;
     Clock clock_{};
+    MmioSeam mmio_{};
     u64 until_us_ = 0;    // nothing to do before
-    u64 deadline_us_ = 0; // of draining and returning
+    u64 deadline_us_ = 0; // of draining, clearing and returning
     State state_ = State::idle;
     ResetMethod method_ = ResetMethod::quiesced_only;
     bool forced_ = false;

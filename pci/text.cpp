@@ -71,7 +71,10 @@ void print(const TextSink& sink, const Function& f) {
         format_to(sink, ", INT{}", "ABCD"[f.interrupt_pin - 1]);
     }
     if (!f.is_bridge) {
-        sink.put(f.flr ? ", FLR" : f.find(reg::cap_power) != 0 && f.soft_reset ? ", D3 reset" : ", no reset");
+        sink.put(f.flr                                         ? ", FLR"
+                 : f.virtio.has_common                         ? ", virtio reset"
+                 : f.find(reg::cap_power) != 0 && f.soft_reset ? ", D3 reset"
+                                                               : ", no reset");
     }
     if (f.sriov.offset != 0) {
         format_to(sink, ", SR-IOV {} VFs", f.sriov.total_vfs);

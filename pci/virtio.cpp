@@ -18,9 +18,9 @@ Verdict ask(const Function& f, const MmioSeam& mmio) {
     const Bar& bar = f.bars[f.virtio.common_bar];
     const Pa common = bar.pa + f.virtio.common_offset;
     f.config.write16_settled(command, cmd::interrupt_disable | cmd::memory_space);
-    mmio.write32(mmio.context, common + virtio::device_feature_select, virtio::access_platform_word);
-    const u32 features = mmio.read32(mmio.context, common + virtio::device_feature);
-    mmio.write32(mmio.context, common + virtio::device_feature_select, 0);
+    mmio.write(mmio.context, common + virtio::device_feature_select, 4, virtio::access_platform_word);
+    const u32 features = mmio.read(mmio.context, common + virtio::device_feature, 4);
+    mmio.write(mmio.context, common + virtio::device_feature_select, 4, 0);
     quiesce(f.config);
     if (features == absent) {
         return Verdict::virtio_unreadable; // nobody decodes there

@@ -6,13 +6,6 @@
 
 namespace atl::pci {
 
-/// Access to a BAR that has been assigned, 32 bits, by its physical address.
-struct MmioSeam {
-    void* context = nullptr;
-    u32 (*read32)(void* context, Pa at) = nullptr;
-    void (*write32)(void* context, Pa at, u32 value) = nullptr;
-};
-
 /// After assign(), before the function is given to anybody. Decoding is on while it reads, and off again after.
 /// What it finds is the function's verdict from then on; a function that is no virtio keeps the one it has.
 Verdict probe_virtio(Function& function, const MmioSeam& mmio);

@@ -68,7 +68,7 @@ Status VirtualBridge::add(const Function& function, u8 devfn, bool intx) {
     }
     VirtualFunction& f = functions_.back();
     f.attach(function, devfn, intx);
-    f.job.start(function, setup_.clock);
+    f.job.start(function, setup_.clock, setup_.mmio);
     return {};
 }
 
@@ -157,7 +157,7 @@ void VirtualBridge::start_reset(VirtualFunction& f) {
     f.power_on();
     if (!f.job.busy()) { // one that runs ends in the same state, and may not be disturbed
         f.lost = false;
-        f.job.start(f.physical(), setup_.clock);
+        f.job.start(f.physical(), setup_.clock, setup_.mmio);
     }
 }
 

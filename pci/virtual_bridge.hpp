@@ -62,6 +62,7 @@ class VirtualBridge final : public mmio_emul::Device {
         Range<Ipa> mem64{}; // for 64-bit BARs; may be empty
         Hooks hooks{};
         Clock clock{};
+        MmioSeam mmio{}; // for virtio's own reset; may be empty
     };
 
     constexpr VirtualBridge() = default;

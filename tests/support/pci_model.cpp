@@ -382,16 +382,30 @@ void PciModel::reset(PciFn& fn) {
     fn.silent_until_us = fn.dies ? ~u64{0} : now_us + fn.recovery_us;
 }
 
-u32 PciModel::mmio_read(Pa at) {
+u32 PciModel::mmio_read(Pa at, unsigned size) {
+    const u32 none = size == 4 ? ~0u : (1u << (8 * size)) - 1;
     if (!virtio_answers || decoders(at.value).size() != 1) {
-        return ~0u;
+        return none;
     }
-    return (at.value & 0xfff) == 4 && virtio_select < 2 ? virtio_features[virtio_select] : 0;
+    if ((at.value & 0xfff) == 0x14 && size == 1) {
+        if (virtio_slow_reads != 0) {
+            --virtio_slow_reads;
+            return 0x0f;
+        }
+        return virtio_status;
+    }
+    return (at.value & 0xfff) == 4 && size == 4 && virtio_select < 2 ? virtio_features[virtio_select] : 0;
 }
 
-void PciModel::mmio_write(Pa at, u32 value) {
-    if ((at.value & 0xfff) == 0 && decoders(at.value).size() == 1) {
+void PciModel::mmio_write(Pa at, unsigned size, u32 value) {
+    if (decoders(at.value).size() != 1) {
+        return;
+    }
+    if ((at.value & 0xfff) == 0 && size == 4) {
         virtio_select = value;
+    } else if ((at.value & 0xfff) == 0x14 && size == 1) {
+        virtio_status = static_cast<u8>(value);
+        virtio_resets += value == 0 ? 1 : 0;
     }
 }
 

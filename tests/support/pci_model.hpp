@@ -101,8 +101,15 @@ class PciModel {
 
     u32 config_read(Pa at, unsigned size);
     void config_write(Pa at, unsigned size, u32 value);
-    u32 mmio_read(Pa at);
-    void mmio_write(Pa at, u32 value);
+    u32 mmio_read(Pa at, unsigned size);
+    void mmio_write(Pa at, unsigned size, u32 value);
+    pci::MmioSeam mmio() {
+        return {this,
+                [](void* m, Pa at, unsigned size) { return static_cast<PciModel*>(m)->mmio_read(at, size); },
+                [](void* m, Pa at, unsigned size, u32 value) {
+                    static_cast<PciModel*>(m)->mmio_write(at, size, value);
+                }};
+    }
 
     pci::Clock clock() {
         return {this, [](void* self) { return static_cast<PciModel*>(self)->now_us; }};
@@ -129,6 +136,9 @@ class PciModel {
     unsigned outside = 0;        // outside of the ECAM
     u32 virtio_features[2] = {}; // of every virtio function
     u32 virtio_select = 0;
+    u8 virtio_status = 0;
+    unsigned virtio_slow_reads = 0; // how often the status is not 0 yet after a reset
+    unsigned virtio_resets = 0;
     bool virtio_answers = true;
     static PciModel* current;
 

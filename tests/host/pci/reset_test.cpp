@@ -162,7 +162,30 @@ TEST_CASE("pci reset: D3hot and back, else nothing but quiet") {
         b.run();
         b.reset_and_check(fn, ResetMethod::quiesced_only);
     }
-    for (const ResetMethod method : {ResetMethod::flr, ResetMethod::power, ResetMethod::quiesced_only}) {
+    SUBCASE("virtio's own") {
+        Bench b;
+        PciFn& fn = b.model.add(nullptr, 1, 0, 0x1041'1af4);
+        fn.bar64(4, 0x4000, true);
+        fn.add_virtio(0x40, 1, 4, 0, 0x38);
+        b.run();
+        b.model.virtio_status = 0xf;
+        b.model.virtio_slow_reads = 5;
+        b.job.start(b.at(0, 1), b.model.clock(), b.model.mmio());
+        CHECK(b.model.finish(b.job) == Step::done);
+        CHECK(b.job.method() == ResetMethod::virtio);
+        CHECK(b.model.virtio_status == 0);
+        CHECK(b.model.virtio_resets == 1);
+        CHECK(fn.command() == 0x400);
+        b.model.virtio_slow_reads = 1'000'000;
+        b.job.start(b.at(0, 1), b.model.clock(), b.model.mmio());
+        CHECK(b.model.finish(b.job) == Step::failed);
+        CHECK(fn.command() == 0x400);
+        b.job.start(b.at(0, 1), b.model.clock()); // no way to reach it
+        CHECK(b.model.finish(b.job) == Step::done);
+        CHECK(b.job.method() == ResetMethod::quiesced_only);
+    }
+    for (const ResetMethod method :
+         {ResetMethod::flr, ResetMethod::virtio, ResetMethod::power, ResetMethod::quiesced_only}) {
         CHECK(to_string(method)[0] != '?');
     }
 }
@@ -339,8 +362,7 @@ TEST_CASE("pci virtio: who goes around the SMMU") {
     wrong.set(0x48, 0x8000, 4);              // common configuration beyond its BAR
     b.model.add(nullptr, 6, 0, 0x1110'1af4); // not virtio
     b.run();
-    const MmioSeam mmio{&b.model, [](void* m, Pa at) { return static_cast<PciModel*>(m)->mmio_read(at); },
-                        [](void* m, Pa at, u32 value) { static_cast<PciModel*>(m)->mmio_write(at, value); }};
+    const MmioSeam mmio = b.model.mmio();
     const auto probe = [&](unsigned device) {
         Function& f = b.at(0, device);
         f.verdict = Verdict::assignable;

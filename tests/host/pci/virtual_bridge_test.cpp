@@ -404,6 +404,25 @@ TEST_CASE("pci bridge: a guest's FLR is a job, during which the function is gone
     CHECK(g.edu.resets == 0);
 }
 
+TEST_CASE("pci bridge: an FLR that the function does not offer is none") {
+    PciGuest g;
+    PciFn& fn = g.model.add(nullptr, 1, 0, 0x10d3'8086);
+    fn.bar32(0, 0x1000);
+    fn.add_pcie(0x80, 0, false);
+    fn.add_pm(0xa0);
+    g.bring_up();
+    REQUIRE(g.bridge.add(g.at(0, 1), slot1, false).ok());
+    g.settle();
+    const unsigned resets = fn.resets;
+    g.wr(slot1, 0x10, 0x1000'0000);
+    g.wr(slot1, 4, 2, 2);
+    g.wr(slot1, 0x88, 0xffff'ffff);
+    CHECK(g.rd(slot1, 4, 2) == 2);
+    CHECK(g.mapped.size() == 1);
+    CHECK(fn.resets == resets);
+    CHECK((g.rd(slot1, 0x84) & (1u << 28)) == 0);
+}
+
 TEST_CASE("pci bridge: reset at a VM's end, in every state") {
     Vm g;
     g.wr(slot1, 0x18, 0x1000'0000);
