@@ -48,6 +48,17 @@ void print_bars(const TextSink& sink, const char* name, const Bar* bars) {
     }
 }
 
+/// What ResetJob will do.
+const char* reset_of(const Function& f) {
+    if (f.flr) {
+        return ", FLR";
+    }
+    if (f.virtio.has_common) {
+        return ", virtio reset";
+    }
+    return f.find(reg::cap_power) != 0 && f.soft_reset ? ", D3 reset" : ", no reset";
+}
+
 } // namespace
 
 void print(const TextSink& sink, const Function& f) {
@@ -71,10 +82,7 @@ void print(const TextSink& sink, const Function& f) {
         format_to(sink, ", INT{}", "ABCD"[f.interrupt_pin - 1]);
     }
     if (!f.is_bridge) {
-        sink.put(f.flr                                         ? ", FLR"
-                 : f.virtio.has_common                         ? ", virtio reset"
-                 : f.find(reg::cap_power) != 0 && f.soft_reset ? ", D3 reset"
-                                                               : ", no reset");
+        sink.put(reset_of(f));
     }
     if (f.sriov.offset != 0) {
         format_to(sink, ", SR-IOV {} VFs", f.sriov.total_vfs);
