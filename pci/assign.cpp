@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gives every memory BAR pages of its own and programs the bridges around them. First from the leaves up: how
-// much does each bridge forward; then from the root down: where. Both lay a bus out in the same order, largest
-// alignment first, so that nothing but the last megabyte of a bridge's window is lost.
+// much does each bridge forward; then from the root down: where. Both lay a bus out in the same order,
+// largest alignment first, so that nothing but the last megabyte of a bridge's window is lost.
 // Owns the BARs and the bridges' window registers. No lock: boot CPU only.
 // Spec: [PCI 3.0 §6.2.5.1]; [PCI-to-PCI Bridge 1.2 §3.2.5.8 to §3.2.5.10]; [PCIe Base, SR-IOV VF BARs].
 #include "pci/bridge.hpp"

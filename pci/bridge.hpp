@@ -98,8 +98,8 @@ struct Topology {
 };
 
 /// Finds every function, numbers the buses afresh, sizes all BARs with decoding off, and leaves everything
-/// quiet: no bus mastering, no decoding, no interrupt, ROMs off, no ATS. `topology` holds `host` from then on.
-/// invalid_argument: the host bridge's values contradict each other. Whatever else is wrong is a Problem.
+/// quiet: no bus mastering, no decoding, no interrupt, ROMs off, no ATS. `topology` holds `host` from then
+/// on. invalid_argument: the host bridge's values contradict each other. Whatever else is wrong is a Problem.
 Status enumerate(Topology& topology, const HostBridge& host);
 
 /// Places every memory BAR in pages of its own, the largest first, and programs the bridges' windows around

@@ -117,7 +117,8 @@ class CapabilityReader {
         const u16 state = f_.config.read16(at + pm::pmcsr);
         f_.soft_reset = (state & pm::no_soft_reset) == 0;
         if ((state & pm::state) != 0) {
-            // Configuration space works in D3hot, memory does not. The reset on assignment waits out the way up.
+            // Configuration space works in D3hot, memory does not. The reset on assignment waits out the way
+            // up.
             f_.config.write16(at + pm::pmcsr, 0);
         }
     }

@@ -9,8 +9,8 @@
 
 namespace atl::pci {
 
-/// Bus, device and function number: the Routing ID. On a generic host it is the StreamID and the DeviceID too,
-/// unless the device tree's iommu-map and msi-map say otherwise.
+/// Bus, device and function number: the Routing ID. On a generic host it is the StreamID and the DeviceID
+/// too, unless the device tree's iommu-map and msi-map say otherwise.
 struct Bdf {
     u16 value = 0;
     static constexpr Bdf of(unsigned bus, unsigned device, unsigned function) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The reset job's steps: see reset.hpp. Lock: the caller's.
 // Spec: [PCIe Base, Function Level Reset; Device Status, Transactions Pending; Request Retry Status];
-// [PCI PM 1.2 §3.2.4 PMCSR, §5.6.1]; [SR-IOV §3.4.1 a VF's header].
+// [PCI PM 1.2 §3.2.4 PMCSR, §5.6.1]; [SR-IOV §3.4.1 a VF's header]; [virtio 1.2 §4.1.4.3 device status].
 #include "pci/reset.hpp"
 
 #include "pci/describe.hpp"
@@ -39,8 +39,8 @@ bool ResetJob::drained() {
     if (at == 0 || (function_->config.read16(at + pcie::device_status) & pcie::transactions_pending) == 0) {
         return true;
     }
-    // Late completions may meet a function that has forgotten its requests; the specification lets software go
-    // on when it has waited long enough.
+    // Late completions may meet a function that has forgotten its requests; the specification lets software
+    // go on when it has waited long enough.
     forced_ = clock_.now() >= deadline_us_;
     return forced_;
 }
@@ -130,7 +130,7 @@ Step ResetJob::step() {
             enter(State::waking, power_us);
             break;
         case State::clearing:
-            // 0 when it has forgotten its queues [virtio 1.2 §4.1.4.3.1]; restore() turns decoding off again.
+            // 0 when it has forgotten its queues [virtio 1.2 §4.1.4.3]; restore() turns decoding off again.
             if (mmio_.read(mmio_.context, virtio_status(), 1) == 0) {
                 enter(State::returning, 0);
                 deadline_us_ = until_us_ + ready_us;

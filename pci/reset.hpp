@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Resetting one function, in steps, since EL2 never sleeps: FLR, else virtio's own, else D3hot and back, else
-// only bus mastering off. Owns the function's command, MSI, power and device control registers while it runs; nobody else may
-// touch them. Lock: the caller's, one job at a time for a function.
-// Spec: [PCIe Base, Function Level Reset]; [PCI PM 1.2 §5.6.1 table 5-6, delays].
+// only bus mastering off. Owns the function's command, MSI, power and device control registers while it runs;
+// nobody else may touch them. Lock: the caller's, one job at a time for a function.
+// Spec: [PCIe Base, Function Level Reset]; [PCI PM 1.2 §5.6.1 delays].
 #pragma once
 #include "pci/function.hpp"
 
@@ -48,9 +48,9 @@ class ResetJob {
 
     constexpr ResetJob() = default;
 
-    /// Turns bus mastering and decoding off at once. The caller has unmapped the BARs and, at a VM's end, made
-    /// the stream abort. `function` must outlive the job and have its BARs assigned (or be a VF). Without `mmio`
-    /// virtio's own reset is not used.
+    /// Turns bus mastering and decoding off at once. The caller has unmapped the BARs and, at a VM's end,
+    /// made the stream abort. `function` must outlive the job and have its BARs assigned (or be a VF).
+    /// Without `mmio` virtio's own reset is not used.
     void start(const Function& function, const Clock& clock, const MmioSeam& mmio = {});
     /// Does what can be done now. `done`: the function is in its power-on state with its BARs programmed,
     /// quiet (no decoding, no mastering, INTx off). `failed`: it does not answer as itself; it stays quiet

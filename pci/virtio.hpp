@@ -6,8 +6,9 @@
 
 namespace atl::pci {
 
-/// After assign(), before the function is given to anybody. Decoding is on while it reads, and off again after.
-/// What it finds is the function's verdict from then on; a function that is no virtio keeps the one it has.
+/// After assign(), before the function is given to anybody. Decoding is on while it reads, and off again
+/// after. What it finds is the function's verdict from then on; a function that is no virtio keeps the one it
+/// has.
 Verdict probe_virtio(Function& function, const MmioSeam& mmio);
 
 } // namespace atl::pci

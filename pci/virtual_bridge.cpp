@@ -216,8 +216,8 @@ bool VirtualBridge::wants(const VirtualFunction& f, unsigned bar) const {
            (physical.kind == BarKind::mem64 && setup_.mem64.contains(at, physical.span()));
 }
 
-/// Brings mappings and physical command registers in line with the virtual registers. First what must go, then
-/// decoding and mastering, then what comes: no CPU reaches a BAR that its function does not decode.
+/// Brings mappings and physical command registers in line with the virtual registers. First what must go,
+/// then decoding and mastering, then what comes: no CPU reaches a BAR that its function does not decode.
 void VirtualBridge::sync() {
     for (VirtualFunction& f : functions_) {
         for (unsigned i = 0; i < type0_bars; ++i) {

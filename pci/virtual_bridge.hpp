@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A VM's PCI host bridge (pci-host-ecam-generic): one bus with the VM's own functions at places that the caller
-// chose. Everything else there reads as all ones and ignores writes. Guest BARs live in the VM's address space:
-// moving one is an event for the caller, who maps its pages; the physical BAR is never touched.
-// Owns the virtual registers, which BAR is mapped where, and the resets. Does not own stage 2, SMMU, interrupts.
+// A VM's PCI host bridge (pci-host-ecam-generic): one bus with the VM's own functions at places that the
+// caller chose. Everything else there reads as all ones and ignores writes. Guest BARs live in the VM's
+// address space: moving one is an event for the caller, who maps its pages; the physical BAR is never
+// touched.
+// Owns the virtual registers, which BAR is mapped where, and the resets. Does not own stage 2, SMMU,
+// interrupts.
 // Lock: its own, rank virtual_pci, held while the hooks are called (they may take address_space and later).
 // Spec: [PCI 3.0 §6.1, §6.2]; [PCIe Base, ECAM].
 #pragma once
@@ -71,9 +73,10 @@ class VirtualBridge final : public mmio_emul::Device {
     /// hooks or clock missing.
     Status init(const Setup& setup);
 
-    /// Puts a function at `devfn` (device << 3 | function) and starts its first reset. `intx`: its pin is wired.
-    /// denied: its verdict; already_exists: the place is taken, or the function is here; invalid_argument:
-    /// a function above 0 where there is no function 0 (added first); no_memory: more than max_functions.
+    /// Puts a function at `devfn` (device << 3 | function) and starts its first reset. `intx`: its pin is
+    /// wired. denied: its verdict; already_exists: the place is taken, or the function is here;
+    /// invalid_argument: a function above 0 where there is no function 0 (added first); no_memory: more than
+    /// max_functions.
     Status add(const Function& function, u8 devfn, bool intx);
 
     /// The caller's word that the function's stream leads to this VM's stage 2, or that it no longer does.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The capabilities that a guest sees: power management (a copy), MSI and MSI-X (enable, mask and, for MSI, the
-// message pass), PCI Express (read; FLR is trapped) and where virtio's structures are.
-// A guest's message address and data go to the hardware as they are: a message is a write by the device, so
-// that the SMMU holds it to the VM's RAM and doorbell, and the ITS to the events of this DeviceID. That is the
-// same for MSI-X entries, which the guest writes in a BAR without a trap. Lock: VirtualBridge's.
+// The capabilities that a guest sees: power management (a copy), MSI and MSI-X (enable, mask and, for MSI,
+// the message pass), PCI Express (read; FLR is trapped) and where virtio's structures are. A guest's message
+// address and data go to the hardware as they are: a message is a write by the device, so that the SMMU holds
+// it to the VM's RAM and doorbell, and the ITS to the events of this DeviceID. That is the same for MSI-X
+// entries, which the guest writes in a BAR without a trap. Lock: VirtualBridge's.
 // Spec: [PCI 3.0 §6.8.1 MSI, §6.8.2 MSI-X]; [PCI PM 1.2 §3.2]; [PCIe Base §7 PCI Express Capability].
 #include <bit>
 

@@ -8,7 +8,8 @@
 
 namespace atl::pci {
 
-/// One BAR as the guest has programmed it. Smaller ones than a page look like a page, so that no two share one.
+/// One BAR as the guest has programmed it. Smaller ones than a page look like a page, so that no two share
+/// one.
 struct VirtualBar {
     u64 address = 0;
     Ipa mapped_at{};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A model of PCI for host tests, the other side of pci/config_hw.hpp: functions with byte-wise write masks,
-// bridges that route by their bus numbers and windows, FLR, D3hot, SR-IOV, and a log of every write. Time moves
-// when a test moves it. One model at a time.
+// bridges that route by their bus numbers and windows, FLR, D3hot, SR-IOV, and a log of every write. Time
+// moves when a test moves it. One model at a time.
 #pragma once
 #include <functional>
 #include <memory>

@@ -174,6 +174,7 @@ TEST_CASE("pci enumerate: who is not isolated from whom") {
     CHECK(share_isolation(b.at(3, 0), b.at(4, 0)));
     CHECK_FALSE(share_isolation(b.at(3, 0), b.at(5, 0)));
     CHECK(b.at(5, 0).verdict == Verdict::assignable);
+    CHECK(share_isolation(b.at(5, 0), b.at(0, 4))); // whatever is below an open port goes together
     CHECK(b.at(6, 7).verdict == Verdict::behind_conventional);
     CHECK(b.at(7, 1).verdict == Verdict::behind_conventional);
     CHECK_FALSE(share_isolation(b.at(6, 7), b.at(7, 1)));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A guest that writes everything everywhere in its configuration window. Whatever it does, physical BARs, bridges,
-// payload sizes and other functions stay as they are, and mastering is on only while its stream is its own.
+// A guest that writes everything everywhere in its configuration window. Whatever it does, physical BARs,
+// bridges, payload sizes and other functions stay as they are, and mastering is on only while its stream is
+// its own.
 #include <doctest/doctest.h>
 
 #include <random>
