@@ -44,11 +44,17 @@ Pa end_of_ram(const Platform& platform) {
     return end;
 }
 
-u32 mmio_read(void*, Pa at) {
-    return *reinterpret_cast<const volatile u32*>(to_hyp_va(at).value);
+u32 mmio_read(void*, Pa at, unsigned size) {
+    const u64 va = to_hyp_va(at).value;
+    return size == 1 ? *reinterpret_cast<const volatile u8*>(va) : *reinterpret_cast<const volatile u32*>(va);
 }
-void mmio_write(void*, Pa at, u32 value) {
-    *reinterpret_cast<volatile u32*>(to_hyp_va(at).value) = value;
+void mmio_write(void*, Pa at, unsigned size, u32 value) {
+    const u64 va = to_hyp_va(at).value;
+    if (size == 1) {
+        *reinterpret_cast<volatile u8*>(va) = static_cast<u8>(value);
+    } else {
+        *reinterpret_cast<volatile u32*>(va) = value;
+    }
 }
 
 Result<StreamId> stream_of(const void* context, u32 rid) {
@@ -90,6 +96,9 @@ void Host::init_smmu() {
             static_cast<el2::Passthrough*>(context)->smmu.invalidate(
                 {scope.vmid(), scope.base, scope.bytes, scope.stride(), scope.whole_vm});
         }};
+    if (!all->smmu.features().coherent) {
+        world->table_memory.coherent_walkers = false;
+    }
     // Wired interrupts of an SMMU are edges [IHI0070 §3.18].
     world->intids.smmu_event = platform.smmu.event_intid;
     world->intids.smmu_error = platform.smmu.error_intid;
@@ -125,6 +134,9 @@ void Host::init_passthrough() {
     if (platform.pci.ecam.empty()) {
         unusable(all, "this machine has no PCI host bridge that Atoll knows");
     }
+    if (!platform.pci.coherent) {
+        unusable(all, "DMA of its PCI devices is not coherent with the caches"); // guests would have to know
+    }
     if (!all.unusable.empty()) {
         return;
     }
@@ -141,8 +153,9 @@ void Host::init_passthrough() {
         return;
     }
     pci::assign(all.topology);
+    all.mmio = {nullptr, &mmio_read, &mmio_write};
     for (pci::Function& function : all.topology.functions) {
-        static_cast<void>(pci::probe_virtio(function, {nullptr, &mmio_read, &mmio_write}));
+        static_cast<void>(pci::probe_virtio(function, all.mmio));
     }
     if (const Status its = init_its(); !its.ok()) {
         log::warn("ITS: cannot be used: {}", its.error());

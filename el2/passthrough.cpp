@@ -187,7 +187,7 @@ Assignable find_assignable(const Passthrough& all, const PciAddress& address) {
 
 Status assign_devices(World& world, Vm& vm, pci::VirtualBridge& bridge) {
     const pci::VirtualBridge::Hooks hooks{&vm, &map_bar, &unmap_bar, &report_offence};
-    ATOLL_TRY(bridge.init({guest_map::pci_mem32, guest_map::pci_mem64, hooks, {&world, &now_us}}));
+    ATOLL_TRY(bridge.init({guest_map::pci_mem32, guest_map::pci_mem64, hooks, {&world, &now_us}, world.passthrough->mmio}));
     vm.gic.set_host_lines({&vm, &resample_line});
     for (const PciAddress& address : vm.config->devices) {
         ATOLL_TRY(assign_one(world, vm, bridge, address));

@@ -64,6 +64,7 @@ struct Passthrough {
     vgic::Its its{};
     pci::Topology topology{};
     PciRoutes routes{};
+    pci::MmioSeam mmio{};
     /// Empty: functions can be assigned. Else the sentence that says why not.
     FixedString<119> unusable{};
     unsigned device_count = 0;

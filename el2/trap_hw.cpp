@@ -93,6 +93,7 @@ void handle_interrupt(PerCpu& cpu, Vcpu* loaded, Intid intid) {
     } else if (intid.value == stop_sgi) {
         stop_for_panic();
     } else if (intid.value == world.intids.smmu_event) {
+        on_smmu_error(world); // an overflow is told there, and is to be counted before the queue is emptied
         on_smmu_event(world);
     } else if (intid.value == world.intids.smmu_error) {
         on_smmu_error(world);

@@ -53,6 +53,7 @@ class Case:
     cpu: str = "cortex-a72"
     smp: int = 2
     memory: str = "1G"
+    board: str = "virt"
     machine: str = "virtualization=on,gic-version=3"
     timeout: float = 60.0
     extra: tuple = ()
@@ -533,8 +534,7 @@ DEVICES = [
     Case("devices-old-smmu", "an SMMU without stage 2: the same",
          [Expect(r"SMMUv3: not used: it has no stage 2"), Expect(r"/vms/sound: devices = .*SMMUv3 cannot be used"),
           *done("beta")],
-         "device-refusals", ("DMA-4",), machine="virtualization=on,gic-version=3,iommu=smmuv3", timeout=60,
-         extra=(*plug(NVME), "-global", "arm-smmuv3.stage=1")), # "all" and "2" have one
+         "device-refusals", ("DMA-4",), board="virt-9.1", machine=DEVICE_MACHINE, timeout=60, extra=plug(NVME)),
 ]
 
 CASES = [*BARE, *PANIC, *REFUSALS, *GALLERY_CASES, *LINUX, *SHARING, *DEVICES]

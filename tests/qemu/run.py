@@ -33,7 +33,7 @@ class Failure(Exception):
 
 def command(case):
     """The QEMU command line of a case, as README shows it."""
-    words = [os.environ.get("QEMU", "qemu-system-aarch64"), "-M", "virt," + case.machine, "-cpu", case.cpu, "-smp",
+    words = [os.environ.get("QEMU", "qemu-system-aarch64"), "-M", f"{case.board},{case.machine}", "-cpu", case.cpu, "-smp",
              str(case.smp), "-m", case.memory, "-nographic", "-nodefaults", "-serial", "mon:stdio", "-no-reboot"]
     if case.image:
         words += ["-kernel", case.image]
