@@ -73,7 +73,8 @@ Action on_hvc(Vcpu& vcpu, u64) {
 
 // A trapped SMC has not been executed: ELR points at it. [DDI0487 D1.3.4]
 Action on_smc(Vcpu& vcpu, u64) {
-    return smccc_call(vcpu, false) | action::advance;
+    const Action action = smccc_call(vcpu, false);
+    return action == action::repeat ? action::resume : action | action::advance;
 }
 
 Action on_wfx(Vcpu& vcpu, u64 esr) {

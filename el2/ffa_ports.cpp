@@ -87,16 +87,27 @@ Status check_owned(void* context, VmId vm, Ipa ipa, u64 page_count) {
     return {};
 }
 
-Result<ffa::PaRun> claim(void* context, VmId owner, Ipa ipa, u64 max_pages) {
+PageOp op_of(ffa::Kind kind) {
+    switch (kind) {
+    case ffa::Kind::share:
+        return PageOp::share;
+    case ffa::Kind::lend:
+        return PageOp::lend;
+    case ffa::Kind::donate:
+        return PageOp::donate;
+    }
+    return PageOp::share;
+}
+
+Result<ffa::PaRun> claim(void* context, VmId owner, ffa::Kind kind, Ipa ipa, u64 max_pages) {
     World& world = world_of(context);
     Vm* const vm = world.vm(owner);
     if (vm == nullptr || !ipa.is_aligned(page_size) || max_pages == 0) {
         return Error::invalid_argument;
     }
     const RamBanks banks = ram_banks(vm->config->ram_bytes);
-    const Range<Ipa> bank = banks.low.contains(ipa) ? banks.low : banks.high;
-    if (!bank.contains(ipa)) {
-        return Error::invalid_argument;
+    if (kind != ffa::Kind::share && !banks.low.contains(ipa) && !banks.high.contains(ipa)) {
+        return Error::denied; // donated memory: its place in the window's tables may be needed by others
     }
     stage2::Walk walk;
     {
@@ -108,16 +119,15 @@ Result<ffa::PaRun> claim(void* context, VmId owner, Ipa ipa, u64 max_pages) {
     }
     u64 pages = walk.bytes_left / page_size; // of one leaf: contiguous
     pages = pages < max_pages ? pages : max_pages;
-    const u64 in_bank = (bank.end() - ipa) / page_size;
-    pages = pages < in_bank ? pages : in_bank;
+    const PageOp op = op_of(kind);
     u64 claimed = 0;
     while (claimed < pages) {
         PageRecord* const record = world.ledger.record(walk.pa + claimed * page_size);
-        if (record == nullptr || !check(PageOp::share, *record, owner).ok()) {
+        if (record == nullptr || !check(op, *record, owner).ok()) {
             break;
         }
-        commit(PageOp::share, *record, owner);
-        record->use.share = static_cast<u32>((ipa + claimed * page_size).page_number()); // for retain()
+        commit(op, *record, owner);
+        record->use.share = static_cast<u32>((ipa + claimed * page_size).page_number()); // for_extents()
         ++claimed;
     }
     if (claimed == 0) {
@@ -132,55 +142,149 @@ void commit_all(World& world, PageOp op, VmId actor, std::span<const ffa::PaRun>
     }
 }
 
-void release(void* context, VmId owner, std::span<const ffa::PaRun> runs) {
-    commit_all(world_of(context), PageOp::reclaim, owner, runs);
+/// Claimed pages as they lie in their owner's map: claim() has noted where, so nothing is searched for. Calls
+/// visit(Ipa, Pa, pages) for pieces that are contiguous in both.
+template <class Visit>
+Status for_extents(World& world, std::span<const ffa::PaRun> runs, Visit visit) {
+    for (const ffa::PaRun& run : runs) {
+        for (u64 done = 0; done < run.page_count;) {
+            const Pa pa = run.base + done * page_size;
+            const u32 first = world.ledger.record(pa)->use.share;
+            u64 pages = 1;
+            while (done + pages < run.page_count &&
+                   world.ledger.record(pa + pages * page_size)->use.share == first + pages) {
+                ++pages;
+            }
+            ATOLL_TRY(visit(Ipa{u64{first} << page_shift}, pa, pages));
+            done += pages;
+        }
+    }
+    return {};
 }
 
+/// The owner's tables stay, so that release() needs none.
+Status hide(void* context, VmId owner, std::span<const ffa::PaRun> runs) {
+    World& world = world_of(context);
+    Vm& vm = *world.vm(owner);
+    LockGuard guard(vm.space.lock());
+    return for_extents(world, runs, [&](Ipa ipa, Pa, u64 pages) -> Status {
+        auto debt = vm.space.unmap(ipa, pages * page_size, stage2::EmptyTables::keep);
+        if (!debt.ok()) {
+            return debt.error();
+        }
+        vm.space.complete(std::move(*debt)); // CPU and SMMU: no device of the owner reaches it any more
+        return {};
+    });
+}
+
+void release(void* context, VmId owner, ffa::Kind kind, std::span<const ffa::PaRun> runs) {
+    World& world = world_of(context);
+    if (kind != ffa::Kind::share) {
+        Vm& vm = *world.vm(owner);
+        LockGuard guard(vm.space.lock());
+        const Status back = for_extents(world, runs, [&](Ipa ipa, Pa pa, u64 pages) -> Status {
+            if (vm.space.translate(ipa).ok()) {
+                return {}; // hide() did not get here
+            }
+            return vm.space.map(ipa, pa, pages * page_size, stage2::ram_attributes);
+        });
+        ATOLL_CHECK(back.ok()); // the same pieces, into tables that were kept
+    }
+    commit_all(world, PageOp::reclaim, owner, runs);
+}
+
+void zero(void*, std::span<const ffa::PaRun> runs) {
+    for (const ffa::PaRun& run : runs) {
+        hw::zero_pages(run.base, run.page_count);
+    }
+}
+
+/// The one table is walked by the VM's devices, too: a VM that has some reaches by DMA what it has mapped.
 Status retrieve(void* context, VmId borrower, std::span<const ffa::PaRun> runs) {
     World& world = world_of(context);
     for (const ffa::PaRun& run : runs) {
         ATOLL_TRY(world.ledger.check_run(PageOp::retrieve, run.base, run.page_count * page_size, borrower));
     }
     commit_all(world, PageOp::retrieve, borrower, runs);
+    if (world.vm(borrower)->dma) {
+        commit_all(world, PageOp::dma_map, borrower, runs);
+    }
     return {};
 }
 
+/// After unmap(): complete() has waited for the SMMU, so no device reaches the pages.
 void relinquish(void* context, VmId borrower, std::span<const ffa::PaRun> runs) {
-    commit_all(world_of(context), PageOp::relinquish, borrower, runs);
+    World& world = world_of(context);
+    if (world.vm(borrower)->dma) {
+        commit_all(world, PageOp::dma_unmap, borrower, runs);
+    }
+    commit_all(world, PageOp::relinquish, borrower, runs);
 }
 
-/// Takes one page out of a VM's own map. Caller: the address space's lock.
-void unmap_own_page(Vm& vm, Ipa ipa) {
-    auto debt = vm.space.unmap(ipa, page_size);
+void accept(void* context, VmId donor, VmId receiver, std::span<const ffa::PaRun> runs) {
+    World& world = world_of(context);
+    world.vm(donor)->patched = true; // its restart puts others in their place
+    commit_all(world, PageOp::accept, receiver, runs);
+}
+
+/// One leaf. The VM is dead: nobody uses its map.
+u64 end_gift(void* context, VmId id, Ipa ipa, u64 max_pages) {
+    World& world = world_of(context);
+    Vm& vm = *world.vm(id);
+    LockGuard guard(vm.space.lock());
+    const auto walk = vm.space.walk(ipa);
+    const u64 in_leaf = walk.bytes_left / page_size;
+    const u64 pages = in_leaf < max_pages ? in_leaf : max_pages;
+    if (!walk.mapped) {
+        return pages;
+    }
+    auto debt = vm.space.unmap(ipa, pages * page_size);
+    ATOLL_CHECK(debt.ok()); // a leaf lies in one region: none is split
+    vm.space.complete(std::move(*debt));
+    for (u64 i = 0; i < pages; ++i) {
+        const Pa page = walk.pa + i * page_size;
+        if (world.ledger.check_run(PageOp::release, page, page_size, id).ok()) {
+            world.ledger.commit_run(PageOp::release, page, page_size, id);
+            hw::zero_pages(page, 1);
+            ATOLL_CHECK(world.pool.free_run(PageRun{page, page_size}).ok());
+        }
+    }
+    return pages;
+}
+
+/// Takes pages out of a VM's own map. Caller: the address space's lock.
+void unmap_own(Vm& vm, Ipa ipa, u64 pages) {
+    auto debt = vm.space.unmap(ipa, pages * page_size, stage2::EmptyTables::keep);
     if (debt.ok()) {
         vm.space.complete(std::move(*debt));
         return;
     }
-    // The pool has no table page for a split: the whole block goes, which needs none. Its other pages stay
-    // the VM's and come back to the pool with it, but it has no complete RAM to boot from.
-    const u64 block = stage2::level_size(vm.space.walk(ipa).level);
-    auto whole = vm.space.unmap(ipa.align_down(block), block);
-    ATOLL_CHECK(whole.ok());
-    vm.space.complete(std::move(*whole));
-    vm.incomplete = true;
+    // The pool has no table page for a split: whole blocks go, which needs none. Their other pages stay the
+    // VM's and come back to the pool with it, but it has no complete RAM to boot from.
+    for (const Ipa end = ipa + pages * page_size; ipa < end;) {
+        const auto walk = vm.space.walk(ipa);
+        const u64 block = stage2::level_size(walk.level);
+        if (walk.mapped) {
+            auto whole = vm.space.unmap(ipa.align_down(block), block, stage2::EmptyTables::keep);
+            ATOLL_CHECK(whole.ok());
+            vm.space.complete(std::move(*whole));
+            vm.incomplete = vm.incomplete || block != page_size;
+        }
+        ipa += walk.bytes_left;
+    }
 }
 
-/// claim() has noted where each page is in its owner's map: nothing is searched for.
 void retain(void* context, VmId owner, std::span<const ffa::PaRun> runs) {
     World& world = world_of(context);
     Vm& vm = *world.vm(owner);
     LockGuard guard(vm.space.lock());
     vm.patched = true;
-    for (const ffa::PaRun& run : runs) {
-        for (u64 i = 0; i < run.page_count; ++i) {
-            const Pa page = run.base + i * page_size;
-            const Ipa ipa{u64{world.ledger.record(page)->use.share} << page_shift};
-            if (vm.space.translate(ipa).ok()) { // or gone with the rest of its block
-                unmap_own_page(vm, ipa);
-            }
-            world.ledger.commit_run(PageOp::owner_died, page, page_size, owner);
-        }
-    }
+    const Status done = for_extents(world, runs, [&](Ipa ipa, Pa pa, u64 pages) -> Status {
+        unmap_own(vm, ipa, pages);
+        world.ledger.commit_run(PageOp::owner_died, pa, pages * page_size, owner);
+        return {};
+    });
+    ATOLL_CHECK(done.ok());
 }
 
 void free_retained(void* context, std::span<const ffa::PaRun> runs) {
@@ -191,10 +295,11 @@ void free_retained(void* context, std::span<const ffa::PaRun> runs) {
     }
 }
 
-Status map(void* context, VmId borrower, Ipa ipa, std::span<const ffa::PaRun> runs, ffa::Access access) {
+Status map(void* context, VmId borrower, Ipa ipa, std::span<const ffa::PaRun> runs, ffa::Access access,
+           bool execute) {
     Vm& vm = *world_of(context).vm(borrower);
     stage2::MapAttributes attributes = stage2::ram_attributes;
-    attributes.execute = false;
+    attributes.execute = execute;
     attributes.write = access == ffa::Access::read_write;
     LockGuard guard(vm.space.lock());
     for (const ffa::PaRun& run : runs) {
@@ -233,9 +338,10 @@ void raise_notification(void* context, VmId id) {
 } // namespace
 
 ffa::Ports make_ffa_ports(World& world) {
-    return {&world,  read_guest, write_guest, check_owned, claim,
-            release, retrieve,   relinquish,  retain,      free_retained,
-            map,     unmap,      alloc_page,  free_page,   raise_notification};
+    return {&world, read_guest, write_guest, check_owned,       claim,
+            hide,   release,    zero,        retrieve,          relinquish,
+            accept, end_gift,   retain,      free_retained,     map,
+            unmap,  alloc_page, free_page,   raise_notification};
 }
 
 } // namespace atl::el2

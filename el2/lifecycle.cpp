@@ -337,8 +337,7 @@ void fail_load(World& world, Vm& vm, Error error) {
 /// Frees the RAM of a VM that is off, step by step.
 void scrub_step(World& world, Vm& vm) {
     if (vm.job_position == 0) {
-        world.ffa.vm_died(vm.id);
-        vm.job_position = 1;
+        vm.job_position = world.ffa.vm_died(vm.id) ? 1 : 0;
         return;
     }
     release_map(world, vm); // nothing to do from the second time on
@@ -492,7 +491,9 @@ bool run_job_step(PerCpu& cpu) {
     Result<bool> more = false;
     switch (vm->job_stage) {
     case stage_renew:
-        world.ffa.vm_reset(vm->id);
+        if (!world.ffa.vm_reset(vm->id)) {
+            return true; // one step of it
+        }
         if (const Status refilled = refill_holes(world, *vm); !refilled.ok()) {
             fail_load(world, *vm, refilled.error());
         } else {

@@ -38,13 +38,14 @@ constexpr std::array<Rule, page_ops> rules{{
     {Actor::owner, false, {no, no, no, sha, no, no, no, no, no}},    // share
     {Actor::owner, false, {no, no, no, len, no, no, no, no, no}},    // lend
     {Actor::owner, false, {no, no, no, don, no, no, no, no, no}},    // donate
-    {Actor::other, true, {no, no, no, no, sha, len, own, no, no}},   // retrieve
-    {Actor::other, true, {no, no, no, no, sha, len, no, ret, no}},   // relinquish
-    {Actor::other, true, {no, no, no, no, sha, len, no, no, no}},    // dma_map
-    {Actor::other, true, {no, no, no, no, sha, len, no, ret, no}},   // dma_unmap
+    {Actor::other, true, {no, no, no, no, sha, len, don, no, no}},   // retrieve
+    {Actor::other, true, {no, no, no, no, sha, len, don, ret, no}},  // relinquish
+    {Actor::other, true, {no, no, no, no, sha, len, don, no, no}},   // dma_map
+    {Actor::other, true, {no, no, no, no, sha, len, don, ret, no}},  // dma_unmap
+    {Actor::other, true, {no, no, no, no, no, no, own, no, no}},     // accept
     {Actor::owner, true, {no, no, no, no, own, own, own, no, no}},   // reclaim
     {Actor::owner, false, {no, no, no, scr, no, no, no, no, no}},    // release
-    {Actor::owner, false, {no, no, no, scr, ret, ret, scr, no, no}}, // owner_died
+    {Actor::owner, false, {no, no, no, scr, ret, ret, ret, no, no}}, // owner_died
 }};
 
 constexpr PageState target(PageOp op, PageState state) {
@@ -66,6 +67,8 @@ Status check_counts(PageOp op, const PageRecord& page) {
         return page.use.dma_mappings >= page.use.mappings ? Status{Error::denied} : Status{};
     case PageOp::dma_unmap:
         return page.use.dma_mappings == 0 ? Status{Error::denied} : Status{};
+    case PageOp::accept:
+        return page.use.mappings != 1 ? Status{Error::busy} : Status{};
     case PageOp::reclaim:
         return page.use.mappings != 0 ? Status{Error::busy} : Status{};
     case PageOp::add_to_pool:
@@ -118,7 +121,8 @@ const char* to_string(PageOp op) {
                                                       "share",          "lend",
                                                       "donate",         "retrieve",
                                                       "relinquish",     "dma_map",
-                                                      "dma_unmap",      "reclaim",
+                                                      "dma_unmap",      "accept",
+                                                      "reclaim",        "release",
                                                       "owner_died"};
     return names[static_cast<unsigned>(op)];
 }
@@ -153,12 +157,11 @@ void commit(PageOp op, PageRecord& page, VmId actor) {
     page.state = target(op, from);
     switch (op) {
     case PageOp::retrieve:
-        if (from == PageState::donating) {
-            page.owner = actor;
-            page.use = {};
-        } else {
-            ++page.use.mappings;
-        }
+        ++page.use.mappings;
+        break;
+    case PageOp::accept:
+        page.owner = actor;
+        page.use = {};
         break;
     case PageOp::relinquish:
         --page.use.mappings;

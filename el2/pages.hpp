@@ -12,7 +12,7 @@
 //  owned        the owner alone                            shared, lent, donated; released by the owner's end
 //  shared       the owner, and borrowers who retrieved     reclaimed once nobody maps it; the owner died
 //  lent         borrowers who retrieved                    the same
-//  donating     nobody                                     retrieved by the new owner; reclaimed; owner died
+//  donating     the new owner, once it has retrieved it    accepted by the new owner; reclaimed; owner died
 //  retained     borrowers only: the owner is gone          the last borrower relinquished
 //  scrubbing    EL2, which zeroes it                       freed
 //
@@ -52,15 +52,16 @@ enum class PageOp : u8 {
     share,                  // owned -> shared                                        actor: owner
     lend,                   // owned -> lent                                          actor: owner
     donate,                 // owned -> donating                                      actor: owner
-    retrieve,               // shared, lent: one mapping more; donating: new owner    actor: not the owner
-    relinquish,             // shared, lent, retained: one mapping less               actor: not the owner
-    dma_map,                // shared, lent: one of the mappings reaches a device     actor: not the owner
-    dma_unmap,              // shared, lent, retained: it does not any more           actor: not the owner
+    retrieve,               // shared, lent, donating: one mapping more               actor: not the owner
+    relinquish,             // shared, lent, donating, retained: one mapping less     actor: not the owner
+    dma_map,                // shared, lent, donating: one mapping reaches a device   actor: not the owner
+    dma_unmap,              // the same or retained: it does not any more             actor: not the owner
+    accept,                 // donating, mapped once -> owned by the actor            actor: not the owner
     reclaim,                // shared, lent, donating -> owned, with all counts zero  actor: owner
     release,                // owned -> scrubbing                                     actor: owner
     owner_died,             // owned, shared, lent, donating -> scrubbing or retained actor: owner
 };
-constexpr unsigned page_ops = 14;
+constexpr unsigned page_ops = 15;
 
 const char* to_string(PageState state);
 const char* to_string(PageOp op);

@@ -44,13 +44,16 @@ constexpr bool is_psci(u32 function) {
     return number >= 0x8400'0000 && number <= 0x8400'001F;
 }
 
-/// Kept apart: its array costs a stack check that the short calls need not pay.
+/// Kept apart: its array costs a stack check that the short calls need not pay. Long work comes in steps: the
+/// guest makes the same call again until it is finished, and takes its interrupts in between.
 [[gnu::noinline]] Action ffa_call(Vcpu& vcpu) {
     ffa::Call call;
     for (unsigned i = 0; i < 8; ++i) {
         call.x[i] = vcpu.x[i];
     }
-    vcpu.vm->world->ffa.handle(vcpu.vm->id, call);
+    if (!vcpu.vm->world->ffa.handle(vcpu.vm->id, call)) {
+        return action::repeat;
+    }
     for (unsigned i = 0; i < 8; ++i) {
         vcpu.x[i] = call.x[i];
     }

@@ -178,6 +178,8 @@ Vcpu& schedule(PerCpu& cpu, Vcpu* loaded) {
     }
 }
 
+constexpr u64 hvc_bytes = 4;
+
 void step_guest() {
     const ExceptionEntry next = step_over(ATOLL_MRS(elr_el2), ATOLL_MRS(spsr_el2), ATOLL_MRS(esr_el2));
     ATOLL_MSR(elr_el2, next.pc);
@@ -187,6 +189,9 @@ void step_guest() {
 void advance_or_inject(Vcpu& vcpu, Action action) {
     if ((action & action::advance) != 0) {
         step_guest();
+    }
+    if ((action & action::repeat) != 0) {
+        ATOLL_MSR(elr_el2, ATOLL_MRS(elr_el2) - hvc_bytes);
     }
     if ((action & action::inject) != 0) {
         take_exception(vcpu);

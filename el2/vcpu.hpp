@@ -27,6 +27,7 @@ constexpr u64 leave =
     u64{1} << 42; // park or stop: somebody else runs next; the vCPU's scheduler state says what
 constexpr u64 full_frame = u64{1} << 43; // nothing was done yet: the handler wants all of GuestFrame::x
 constexpr u64 reload = u64{1} << 44;     // GuestFrame::x is complete, and the CPU's registers are older
+constexpr u64 repeat = u64{1} << 45;     // back to the HVC before the PC: its work is not finished
 } // namespace action
 using Action = u64;
 

@@ -24,6 +24,10 @@ namespace atl::stage2 {
 /// The largest mapping that one descriptor may make.
 enum class LargestLeaf : u8 { block_1g = 1, block_2m = 2, page_4k = 3 }; // the value is the level
 
+/// What becomes of a table whose last leaf unmap() removed. `keep`: the same pieces can be mapped again
+/// without memory.
+enum class EmptyTables : u8 { release, keep };
+
 /// What a walker would find for one IPA. For diagnostics: `entries[level]` from the start level to `level`.
 struct Walk {
     bool mapped = false;
@@ -66,7 +70,7 @@ class BasicAddressSpace {
     Status map(Ipa ipa, Pa pa, u64 bytes, const MapAttributes& attributes);
     /// Removes whatever is mapped in the range; holes are fine. Splits blocks at the edges.
     /// invalid_argument, overflow, no_memory (a split needs tables; nothing changed).
-    Result<TlbWork> unmap(Ipa ipa, u64 bytes);
+    Result<TlbWork> unmap(Ipa ipa, u64 bytes, EmptyTables tables = EmptyTables::release);
     /// Changes the permissions of a range that is mapped throughout. not_found: a hole; invalid_argument:
     /// also when the memory type differs (unmap and map instead); no_memory. All or nothing.
     Result<TlbWork> protect(Ipa ipa, u64 bytes, const MapAttributes& attributes);
@@ -105,7 +109,7 @@ class BasicAddressSpace {
     void split_at(Ipa boundary, Reserve& reserve);
     void split_entry(Pa entry, unsigned level, Ipa ipa, Reserve& reserve);
 
-    void detach(Pa table, unsigned level, Ipa ipa, u64 bytes, TlbWork& work);
+    void detach(Pa table, unsigned level, Ipa ipa, u64 bytes, EmptyTables tables, TlbWork& work);
     void retire_tree(Pa table, unsigned level, Ipa base, TlbWork& work);
     void retire(Pa table, TlbWork& work);
     bool is_empty(Pa table) const;

@@ -80,7 +80,7 @@ void BasicAddressSpace<Memory>::destroy() {
     ATOLL_CHECK(alive());
     ATOLL_CHECK(!work_outstanding_);
     TlbWork work{vttbr_};
-    detach(root_, geometry_.start_level, {0}, geometry_.ipa_size(), work);
+    detach(root_, geometry_.start_level, {0}, geometry_.ipa_size(), EmptyTables::release, work);
     work.scope_.whole_vm = true;
     work_outstanding_ = true;
     complete(std::move(work));
@@ -305,20 +305,24 @@ void BasicAddressSpace<Memory>::retire_tree(Pa table, unsigned level, Ipa base, 
     retire(table, work);
 }
 
-/// Removes every leaf in the range, whose edges cut no leaf, and every table that ends up empty.
+/// Removes every leaf in the range, whose edges cut no leaf, and every table that ends up empty, unless they
+/// are to be kept.
 template <class Memory>
-void BasicAddressSpace<Memory>::detach(Pa table, unsigned level, Ipa ipa, u64 bytes, TlbWork& work) {
+void BasicAddressSpace<Memory>::detach(Pa table, unsigned level, Ipa ipa, u64 bytes, EmptyTables tables,
+                                       TlbWork& work) {
     while (bytes != 0) {
         const u64 chunk = chunk_at(level, ipa, bytes);
         const Pa entry = entry_address(table, level, ipa);
         const u64 descriptor = memory_.read(entry);
         if (is_table(descriptor, level)) {
             const Pa next = output_address(descriptor);
-            if (chunk == level_size(level)) {
+            if (tables == EmptyTables::keep) {
+                detach(next, level + 1, ipa, chunk, tables, work);
+            } else if (chunk == level_size(level)) {
                 memory_.write(entry, 0);
                 retire_tree(next, level + 1, ipa, work);
             } else {
-                detach(next, level + 1, ipa, chunk, work);
+                detach(next, level + 1, ipa, chunk, tables, work);
                 if (is_empty(next)) {
                     memory_.write(entry, 0);
                     retire(next, work);
@@ -334,11 +338,11 @@ void BasicAddressSpace<Memory>::detach(Pa table, unsigned level, Ipa ipa, u64 by
 }
 
 template <class Memory>
-Result<TlbWork> BasicAddressSpace<Memory>::unmap(Ipa ipa, u64 bytes) {
+Result<TlbWork> BasicAddressSpace<Memory>::unmap(Ipa ipa, u64 bytes, EmptyTables tables) {
     ATOLL_TRY(check_ipa_range(ipa, bytes));
     ATOLL_TRY(split_edges(ipa, bytes));
     TlbWork work{vttbr_};
-    detach(root_, geometry_.start_level, ipa, bytes, work);
+    detach(root_, geometry_.start_level, ipa, bytes, tables, work);
     work_outstanding_ = true;
     return work;
 }

@@ -106,7 +106,7 @@ Result<Composite> read_composite(const GuestBytes& bytes, u32 offset) {
     return Composite{composite.total_pg_cnt, composite.addr_range_cnt};
 }
 
-Result<u32> write_response(const Ports& ports, Ipa rx, const RetrieveResponse& response, bool v1_1) {
+Status write_response(const Ports& ports, Ipa rx, const RetrieveResponse& response, bool v1_1) {
     struct Tail {
         ffa_mem_region_attributes endpoint;
         ffa_composite_mem_region composite;
@@ -116,7 +116,8 @@ Result<u32> write_response(const Ports& ports, Ipa rx, const RetrieveResponse& r
     const u32 head_size = v1_1 ? sizeof(ffa_mem_region) : sizeof(ffa_mem_region_v10);
     tail.endpoint.receiver = response.borrower.value;
     tail.endpoint.permissions =
-        FFA_MEM_PERM_NX | (response.access == Access::read_write ? FFA_MEM_PERM_RW : FFA_MEM_PERM_RO);
+        static_cast<u8>((response.execute ? FFA_MEM_PERM_X : FFA_MEM_PERM_NX) |
+                        (response.access == Access::read_write ? FFA_MEM_PERM_RW : FFA_MEM_PERM_RO));
     tail.endpoint.composite_off = head_size + sizeof(ffa_mem_region_attributes);
     tail.composite.total_pg_cnt = response.page_count;
     tail.composite.addr_range_cnt = 1;
@@ -129,7 +130,7 @@ Result<u32> write_response(const Ports& ports, Ipa rx, const RetrieveResponse& r
     if (v1_1) {
         head = {response.owner.value,
                 attributes,
-                FFA_MEM_FLAG_TYPE_SHARE,
+                response.flags,
                 response.handle,
                 response.tag,
                 sizeof(ffa_mem_region_attributes),
@@ -138,14 +139,12 @@ Result<u32> write_response(const Ports& ports, Ipa rx, const RetrieveResponse& r
                 {}};
         head_bytes = std::as_bytes(std::span<const ffa_mem_region, 1>(&head, 1));
     } else {
-        head_v10 = {response.owner.value, attributes,   0, FFA_MEM_FLAG_TYPE_SHARE,
-                    response.handle,      response.tag, 0, 1};
+        head_v10 = {response.owner.value, attributes, 0, response.flags, response.handle, response.tag, 0, 1};
         head_bytes = std::as_bytes(std::span<const ffa_mem_region_v10, 1>(&head_v10, 1));
     }
     ATOLL_TRY(ports.write_guest(ports.context, response.borrower, rx, head_bytes));
-    ATOLL_TRY(ports.write_guest(ports.context, response.borrower, rx + head_size,
-                                std::as_bytes(std::span<const Tail, 1>(&tail, 1))));
-    return static_cast<u32>(head_size + sizeof(Tail));
+    return ports.write_guest(ports.context, response.borrower, rx + head_size,
+                             std::as_bytes(std::span<const Tail, 1>(&tail, 1)));
 }
 
 Result<Relinquish> read_relinquish(const GuestBytes& bytes) {

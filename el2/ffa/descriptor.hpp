@@ -55,12 +55,19 @@ struct RetrieveResponse {
     VmId borrower;
     u64 handle;
     u64 tag;
+    u32 flags;
     Access access;
+    bool execute;
     Ipa base;
     u32 page_count;
 };
-/// Writes it at `rx`, one constituent, and returns its length in bytes. It fits in one page.
-Result<u32> write_response(const Ports& ports, Ipa rx, const RetrieveResponse& response, bool v1_1);
+/// Its length in bytes, always: there is one constituent. It fits in one page.
+constexpr u32 response_length(bool v1_1) {
+    return (v1_1 ? sizeof(ffa_mem_region) : sizeof(ffa_mem_region_v10)) + sizeof(ffa_mem_region_attributes) +
+           sizeof(ffa_composite_mem_region) + sizeof(ffa_mem_region_addr_range);
+}
+/// Writes it at `rx`.
+Status write_response(const Ports& ports, Ipa rx, const RetrieveResponse& response, bool v1_1);
 
 /// FFA_MEM_RELINQUISH's descriptor for one endpoint. Errors: invalid_argument for any other.
 struct Relinquish {

@@ -22,18 +22,18 @@ Status Ffa::add(const Endpoint& endpoint) {
     return mailboxes_.add(endpoint);
 }
 
-void Ffa::handle(VmId caller, Call& call) {
+bool Ffa::handle(VmId caller, Call& call) {
     ATOLL_CHECK(mailboxes_.known(caller));
-    if (!is_ffa(call.function())) {
-        call = vendor_call(caller, call);
-        return;
+    const auto reply = is_ffa(call.function()) ? dispatch(caller, call) : vendor_call(caller, call);
+    if (!reply.ok() && reply.error() == Error::interrupted) {
+        return false;
     }
-    const auto reply = dispatch(caller, call);
     call = reply.ok() ? *reply : failure(reply.error());
+    return true;
 }
 
 /// Calls outside FF-A's range keep x4..x7 and what else they do not answer with [DEN0028E §2.6].
-Reply Ffa::vendor_call(VmId caller, const Call& call) {
+Result<Reply> Ffa::vendor_call(VmId caller, const Call& call) {
     Reply reply = call;
     switch (call.function()) {
     case ATOLL_CALL_UID:
@@ -44,6 +44,9 @@ Reply Ffa::vendor_call(VmId caller, const Call& call) {
         break;
     case ATOLL_MEM_REVOKE: {
         const auto status = shares_.revoke(ports_, caller, call.x[1]);
+        if (!status.ok() && status.error() == Error::interrupted) {
+            return status.error();
+        }
         reply.x[0] = static_cast<u64>(i64{status.ok() ? 0 : status_code(status.error())});
         break;
     }
@@ -66,7 +69,13 @@ Result<Reply> Ffa::dispatch(VmId caller, const Call& call) {
         return mailboxes_.rx_release(ports_, caller, call);
     case FFA_MEM_SHARE:
     case FFA_MEM_SHARE64:
-        return shares_.share(ports_, caller, call);
+        return shares_.send(ports_, caller, call, Kind::share);
+    case FFA_MEM_LEND:
+    case FFA_MEM_LEND64:
+        return shares_.send(ports_, caller, call, Kind::lend);
+    case FFA_MEM_DONATE:
+    case FFA_MEM_DONATE64:
+        return shares_.send(ports_, caller, call, Kind::donate);
     case FFA_MEM_FRAG_TX:
         return shares_.fragment(ports_, caller, call);
     case FFA_MEM_RETRIEVE_REQ:
@@ -140,8 +149,11 @@ Result<Reply> Ffa::rxtx_unmap(VmId caller, const Call& call) {
         return Error::invalid_argument;
     }
     LockGuard guard(shares_.lock());
+    if (mailboxes_.buffers(caller).page_count == 0) {
+        return Error::invalid_argument;
+    }
+    ATOLL_TRY(shares_.abort_transfer(ports_, caller));
     ATOLL_TRY(mailboxes_.drop_buffers(caller));
-    shares_.abort_transfer(ports_, caller);
     return success();
 }
 
@@ -151,27 +163,32 @@ void Ffa::vm_started(VmId vm) {
 }
 
 /// Buffers first, so that nobody writes into memory that is about to change hands.
-void Ffa::forget(VmId vm, Held held, Notice notice) {
+bool Ffa::forget(VmId vm, Held held, Notice notice) {
     ATOLL_CHECK(mailboxes_.known(vm));
-    u32 others = mailboxes_.doorbell_peers(vm);
-    {
+    if (!shares_.forgetting(vm)) {
+        doorbell_peers_[vm.value] = mailboxes_.doorbell_peers(vm);
         LockGuard guard(shares_.lock());
         mailboxes_.reset(vm, notice == Notice::restarted);
     }
-    others |= shares_.forget(ports_, vm, held);
+    u32 others = 0;
+    if (!shares_.forget(ports_, vm, held, others)) {
+        return false;
+    }
+    others |= doorbell_peers_[vm.value];
     for (u16 other = 1; other <= max_vms; ++other) {
         if ((others >> other & 1) != 0 && mailboxes_.present(VmId{other})) {
             mailboxes_.notify_peer(ports_, VmId{other}, notice, vm);
         }
     }
+    return true;
 }
 
-void Ffa::vm_died(VmId vm, Held held) {
-    forget(vm, held, Notice::died);
+bool Ffa::vm_died(VmId vm, Held held) {
+    return forget(vm, held, Notice::died);
 }
 
-void Ffa::vm_reset(VmId vm, Held held) {
-    forget(vm, held, Notice::restarted);
+bool Ffa::vm_reset(VmId vm, Held held) {
+    return forget(vm, held, Notice::restarted);
 }
 
 } // namespace atl::ffa

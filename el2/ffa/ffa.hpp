@@ -5,8 +5,7 @@
 // interrupts (ports.hpp).
 //
 // Locks, in this order: Shares' (rank share_ledger), Mailboxes' (rank device). No call waits for another VM.
-// [DEN0077A v1.1], [DEN0140 v1.1]. LEND, DONATE and direct messages are answered NOT_SUPPORTED, as
-// FFA_FEATURES says.
+// [DEN0077A v1.1], [DEN0140 v1.1]. Direct messages are answered NOT_SUPPORTED, as FFA_FEATURES says.
 #pragma once
 #include "el2/ffa/mailbox.hpp"
 #include "el2/ffa/share.hpp"
@@ -30,18 +29,21 @@ class Ffa {
         return number >= 0x8400'0060 && number <= 0x8400'00ef;
     }
     /// Serves one call of `caller`, by HVC or SMC alike, and leaves the answer in `call`. Never fails:
-    /// mistakes are FFA_ERROR in the answer.
-    void handle(VmId caller, Call& call);
+    /// mistakes are FFA_ERROR in the answer. False: long work is not finished, and `call` is as it was; the
+    /// caller is to make the same call again, after interrupts and others had their turn.
+    [[nodiscard]] bool handle(VmId caller, Call& call);
 
     /// The VM is about to run its first instruction, after boot or after vm_died.
     void vm_started(VmId vm);
     /// No vCPU of `vm` runs or will run, and its page records and stage-2 table still stand: called before
-    /// they are torn down. What it borrowed is unmapped and given back; what it owned is its own again,
-    /// except pages that others have retrieved when `held` is keep: those leave it (Ports::retain). Peers
-    /// with sharing or a doorbell in either direction get a notice.
-    void vm_died(VmId vm, Held held = Held::keep);
+    /// they are torn down, until it returns true: each call is a step of bounded work. What it borrowed is
+    /// unmapped and given back, what was donated to it is scrubbed and freed; what it owned is its own again
+    /// and mapped, except pages that others have retrieved when `held` is keep: those leave it
+    /// (Ports::retain), as do those that it donated. Peers with sharing or a doorbell in either direction get
+    /// a notice.
+    [[nodiscard]] bool vm_died(VmId vm, Held held = Held::keep);
     /// The same for a VM that reboots: afterwards it is running, with nothing.
-    void vm_reset(VmId vm, Held held = Held::keep);
+    [[nodiscard]] bool vm_reset(VmId vm, Held held = Held::keep);
 
     /// For the fault handler: `ipa` lies in a borrowed buffer that its owner took back and `vm` has not yet
     /// relinquished.
@@ -56,18 +58,19 @@ class Ffa {
     }
 
   private:
-    Reply vendor_call(VmId caller, const Call& call);
+    Result<Reply> vendor_call(VmId caller, const Call& call);
     Result<Reply> dispatch(VmId caller, const Call& call);
     Result<Reply> version(VmId caller, const Call& call);
     Result<Reply> features(const Call& call);
     Result<Reply> partition_info(VmId caller, const Call& call);
     Result<Reply> rxtx_map(VmId caller, const Call& call);
     Result<Reply> rxtx_unmap(VmId caller, const Call& call);
-    void forget(VmId vm, Held held, Notice notice);
+    bool forget(VmId vm, Held held, Notice notice);
 
     Ports ports_{};
     Mailboxes mailboxes_;
     Shares shares_;
+    u32 doorbell_peers_[max_vms + 1]{}; // of a VM whose end is under way
 };
 
 } // namespace atl::ffa

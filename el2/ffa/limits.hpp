@@ -18,7 +18,11 @@ constexpr u32 max_handles = max_vms * max_handles_per_vm;
 constexpr u32 max_retrieved_per_vm = 128;     // buffers that one VM has retrieved at a time: NO_MEMORY
 constexpr u32 max_storage_pages_per_vm = 320; // pool pages with the run lists of one VM's handles: NO_MEMORY
 constexpr u32 max_mailbox_pages = 64;         // pages of one RX or TX buffer: INVALID_PARAMETERS
-constexpr u32 notification_count = 64;        // notifications of one VM
+/// Pages that left a VM for good or until others let go, and that its restart replaces from the pool: donated
+/// ones (DONATE beyond it: NO_MEMORY), and those that borrowers keep of a dead owner (beyond it they are taken
+/// back by force).
+constexpr u32 max_away_pages_per_vm = max_buffer_pages;
+constexpr u32 notification_count = 64; // notifications of one VM
 
 /// A guest physical address is below this; anything else is malformed before it is looked up.
 constexpr u64 ipa_limit = u64{1} << 48;

@@ -68,6 +68,11 @@ Status Mailboxes::drop_buffers(VmId vm) {
     return {};
 }
 
+bool Mailboxes::rx_free(VmId vm) {
+    LockGuard guard(lock_);
+    return box(vm).buffers.page_count != 0 && box(vm).rx == Rx::free;
+}
+
 Result<Buffers> Mailboxes::begin_rx(VmId vm) {
     LockGuard guard(lock_);
     Box& b = box(vm);

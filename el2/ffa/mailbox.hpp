@@ -67,6 +67,8 @@ class Mailboxes {
     Buffers buffers(VmId vm);
     Status set_buffers(const Ports& ports, VmId vm, const Buffers& buffers); // denied: registered already
     Status drop_buffers(VmId vm); // not_found: none registered; busy: a message is being written
+    /// begin_rx() would succeed now.
+    bool rx_free(VmId vm);
     /// EL2 is about to write the RX buffer: free -> filling. Errors: denied (none registered), busy (not
     /// free).
     Result<Buffers> begin_rx(VmId vm);

@@ -6,6 +6,27 @@
 
 namespace atl::ffa {
 
+std::span<const PaRun> Cursor::take(std::span<PaRun> into, u32 max_pages) {
+    std::size_t count = 0;
+    while (page != nullptr && count != into.size() && max_pages != 0) {
+        const PaRun& whole = page->runs[run];
+        const auto left = static_cast<u32>(whole.page_count) - page_done;
+        const u32 part = left < max_pages ? left : max_pages;
+        into[count++] = {whole.base + u64{page_done} * page_size, part};
+        max_pages -= part;
+        done += part;
+        page_done += part;
+        if (part == left) {
+            page_done = 0;
+            if (++run == page->count) {
+                run = 0;
+                page = page->next;
+            }
+        }
+    }
+    return into.first(count);
+}
+
 Status RunList::append(const Ports& ports, PaRun run, u32& quota) {
     if (last_ != nullptr) {
         PaRun& tail = last_->runs[last_->count - 1];

@@ -17,8 +17,20 @@ struct RunPage {
 };
 static_assert(sizeof(RunPage) == page_size);
 
+/// A place in a run list, for work that is done piece by piece.
+struct Cursor {
+    const RunPage* page = nullptr;
+    u32 run = 0;       // of the page
+    u32 page_done = 0; // pages of that run
+    u32 done = 0;      // pages before this place
+
+    /// The next runs: as many as `into` holds, at most max_pages pages. Moves past them. Empty at the end.
+    std::span<const PaRun> take(std::span<PaRun> into, u32 max_pages);
+};
+
 class RunList {
   public:
+    Cursor begin() const { return {first_, 0, 0, 0}; }
     /// Adds a run behind the last, merged with it when they touch. `quota` is what the owner may still
     /// allocate, in pages; it goes down. Errors: no_memory (quota or pool), nothing changed.
     Status append(const Ports& ports, PaRun run, u32& quota);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shares, the owner's side: MEM_SHARE and its fragments, MEM_RECLAIM. See share.hpp.
+// Shares, the sender's side: MEM_SHARE, MEM_LEND, MEM_DONATE and their fragments. See share.hpp.
 #include "el2/ffa/share.hpp"
 
 #include <algorithm>
@@ -16,12 +16,24 @@ constexpr u64 handle_by_hypervisor = u64{1} << 63;
 constexpr u64 slot_mask = max_handles - 1;
 static_assert((max_handles & slot_mask) == 0);
 
-/// Normal write-back memory, inner shareable or outer shareable: what a borrower gets [DEN0140 §1.10.4].
-bool acceptable_attributes(u16 attributes) {
-    return (attributes & ~0x3u) == (FFA_MEM_NORMAL | FFA_MEM_WRITE_BACK) && (attributes & 0x2) != 0;
-}
-
 constexpr u32 range_size = sizeof(ffa_mem_region_addr_range);
+
+/// A constituent as the guest wrote it becomes the one that is being claimed.
+Status begin_range(Share& share, const Buffers& own, const ffa_mem_region_addr_range& range) {
+    const u64 size = u64{range.pg_cnt} * page_size;
+    if (range.reserved != 0 || range.pg_cnt == 0 || range.pg_cnt > share.pages_left ||
+        (range.address & (page_size - 1)) != 0 || range.address >= ipa_limit ||
+        size > ipa_limit - range.address) {
+        return Error::invalid_argument;
+    }
+    if (own.overlaps(Ipa{range.address}, size)) {
+        return Error::denied; // RX and TX buffers never change hands
+    }
+    share.pages_left -= range.pg_cnt;
+    share.range = Ipa{range.address};
+    share.range_left = range.pg_cnt;
+    return {};
+}
 
 } // namespace
 
@@ -36,11 +48,14 @@ Share* Shares::find(u64 handle) {
     return share.state != ShareState::free && share.handle == handle ? &share : nullptr;
 }
 
+std::span<Share> Shares::shares_of(VmId owner) {
+    return std::span(tables_->shares).subspan((owner.value - 1u) * max_handles_per_vm, max_handles_per_vm);
+}
+
 Share* Shares::find_free(VmId owner) {
-    Share* const first = &tables_->shares[(owner.value - 1u) * max_handles_per_vm];
-    for (Share* share = first; share != first + max_handles_per_vm; ++share) {
-        if (share->state == ShareState::free) {
-            return share;
+    for (Share& share : shares_of(owner)) {
+        if (share.state == ShareState::free) {
+            return &share;
         }
     }
     return nullptr;
@@ -61,34 +76,9 @@ u64 Shares::new_handle(const Share& share) {
     return handle;
 }
 
-/// What a sender may say in a share transaction [DEN0140 §1.10.2, §2.1].
-Status Shares::check_share(VmId caller, const Transaction& t) const {
-    if (t.sender != caller || t.handle != 0 || (t.flags & ~FFA_MEM_FLAG_TIME_SLICE) != 0 ||
-        t.composite_offset == 0) {
-        return Error::invalid_argument;
-    }
-    if (!acceptable_attributes(t.attributes)) {
-        return (t.attributes & 0xffc0) != 0 ? Error::invalid_argument : Error::denied;
-    }
-    for (u32 i = 0; i < t.endpoint_count; ++i) {
-        const EndpointAccess& e = t.endpoints[i];
-        const u32 data = e.permissions & 0x3;
-        const u32 instructions = e.permissions & 0xc; // borrowers never execute shared memory
-        if (!mailboxes_.known(e.vm) || e.vm == caller || e.flags != 0 ||
-            (data != FFA_MEM_PERM_RO && data != FFA_MEM_PERM_RW) ||
-            (instructions != 0 && instructions != FFA_MEM_PERM_NX)) {
-            return Error::invalid_argument;
-        }
-        if (!mailboxes_.allowed(caller, e.vm)) {
-            return Error::denied;
-        }
-    }
-    return {};
-}
-
-/// FFA_MEM_SHARE [DEN0140 §2.1]: w1 total length, w2 length of this fragment, w3/w4 zero: the TX buffer is
-/// used.
-Result<Reply> Shares::share(const Ports& ports, VmId caller, const Call& call) {
+/// FFA_MEM_SHARE, FFA_MEM_LEND, FFA_MEM_DONATE: w1 total length, w2 length of this fragment, w3/w4 zero: the
+/// TX buffer is used. [DEN0140 §2.1]
+Result<Reply> Shares::send(const Ports& ports, VmId caller, const Call& call, Kind kind) {
     LockGuard guard(lock_);
     const Buffers own = mailboxes_.buffers(caller);
     const bool wide = (call.function() & FFA_FN64) != 0;
@@ -99,115 +89,172 @@ Result<Reply> Shares::share(const Ports& ports, VmId caller, const Call& call) {
     if (buffer != 0 || call.w(4) != 0 || call.w(2) > call.w(1) || call.w(2) > own.size()) {
         return Error::invalid_argument;
     }
-    if (tables_->receiving[caller.value] != nullptr) {
+    Share* const unfinished = tables_->receiving[caller.value];
+    if (unfinished == nullptr) {
+        return begin_send(ports, caller, own, call, kind);
+    }
+    if (unfinished->paused != call.function() || unfinished->total_length != call.w(1) ||
+        unfinished->fragment_size != call.w(2)) {
         return Error::busy;
     }
-    return begin_share(ports, caller, GuestBytes{ports, caller, own.tx, call.w(2)}, call.w(1));
+    Budget budget;
+    return go_on(ports, *unfinished, budget);
 }
 
-Result<Reply> Shares::begin_share(const Ports& ports, VmId caller, const GuestBytes& bytes,
-                                  u32 total_length) {
+/// Everything of the descriptor but its constituents is read here, once.
+Result<Reply> Shares::begin_send(const Ports& ports, VmId caller, const Buffers& own, const Call& call,
+                                 Kind kind) {
+    const GuestBytes bytes{ports, caller, own.tx, call.w(2)};
+    const u32 total_length = call.w(1);
     const auto t = read_transaction(bytes, mailboxes_.speaks_v1_1(caller));
     if (!t.ok()) {
         return t.error();
     }
-    ATOLL_TRY(check_share(caller, *t));
+    ATOLL_TRY(check_send(mailboxes_, caller, kind, *t));
     const auto composite = read_composite(bytes, t->composite_offset);
     if (!composite.ok()) {
         return composite.error();
     }
     const u64 ranges_offset = u64{t->composite_offset} + sizeof(ffa_composite_mem_region);
-    if (total_length != ranges_offset + u64{composite->range_count} * range_size) {
+    if (total_length != ranges_offset + u64{composite->range_count} * range_size ||
+        (bytes.size - ranges_offset) % range_size != 0) {
         return Error::invalid_argument;
     }
     Share* const share = find_free(caller);
-    if (share == nullptr) {
+    u32& away = tables_->away[caller.value];
+    const bool charged = kind == Kind::donate;
+    if (share == nullptr || (charged && composite->page_count > max_away_pages_per_vm - away)) {
         return Error::no_memory;
     }
-    share->state = ShareState::receiving;
-    share->owner = caller;
-    share->handle = new_handle(*share);
-    share->tag = t->tag;
-    share->page_count = composite->page_count;
-    share->pages_left = composite->page_count;
-    share->total_length = total_length;
-    share->received_length = static_cast<u32>(bytes.size);
-    share->borrower_count = static_cast<u8>(t->endpoint_count);
+    away += charged ? composite->page_count : 0;
+    *share = Share{.state = ShareState::receiving,
+                   .kind = kind,
+                   .borrower_count = static_cast<u8>(t->endpoint_count),
+                   .zeroed = (t->flags & FFA_MEM_FLAG_ZERO) != 0,
+                   .zero_after = false,
+                   .zero_first = false,
+                   .charged = charged,
+                   .error = Error::denied,
+                   .owner = caller,
+                   .page_count = composite->page_count,
+                   .handle = new_handle(*share),
+                   .tag = t->tag,
+                   .borrowers = {},
+                   .runs = {},
+                   .at = {},
+                   .paused = call.function(),
+                   .total_length = total_length,
+                   .received_length = call.w(2),
+                   .fragment_size = call.w(2),
+                   .fragment_at = static_cast<u32>(ranges_offset),
+                   .pages_left = composite->page_count,
+                   .range_left = 0,
+                   .range = {}};
     for (u32 i = 0; i < t->endpoint_count; ++i) {
-        const bool writable = (t->endpoints[i].permissions & FFA_MEM_PERM_RW) != 0;
-        share->borrowers[i] = {t->endpoints[i].vm, writable ? Access::read_write : Access::read_only, false};
+        share->borrowers[i].vm = t->endpoints[i].vm;
+        share->borrowers[i].access = (t->endpoints[i].permissions & FFA_MEM_PERM_RW) != 0 || charged
+                                         ? Access::read_write
+                                         : Access::read_only;
     }
-    if (const auto status = claim_ranges(ports, *share, bytes, ranges_offset); !status.ok()) {
-        destroy(ports, *share);
-        return status.error();
-    }
-    return transfer_reply(*share);
+    tables_->receiving[caller.value] = share;
+    Budget budget;
+    return go_on(ports, *share, budget);
 }
 
-/// Claims every constituent from `offset` to the end of the fragment. Constituents are never split between
-/// fragments.
-Status Shares::claim_ranges(const Ports& ports, Share& share, const GuestBytes& bytes, u64 offset) {
-    if ((bytes.size - offset) % range_size != 0) {
-        return Error::invalid_argument;
-    }
-    const Buffers own = mailboxes_.buffers(share.owner);
-    ffa_mem_region_addr_range chunk[32];
-    while (offset < bytes.size) {
-        const std::span<ffa_mem_region_addr_range> part(
-            chunk, std::min<u64>(std::size(chunk), (bytes.size - offset) / range_size));
-        ATOLL_TRY(bytes.read(offset, std::as_writable_bytes(part)));
-        for (const auto& range : part) {
-            ATOLL_TRY(claim_range(ports, share, own, range));
+/// The unfinished transfer, to SUCCESS with the handle, or MEM_FRAG_RX that asks for the rest [DEN0140 §2.9],
+/// or an error with everything undone.
+Result<Reply> Shares::go_on(const Ports& ports, Share& share, Budget& budget) {
+    if (share.state != ShareState::ending) {
+        const Status status = send_step(ports, share, budget);
+        if (status.ok()) {
+            share.paused = 0;
+            if (share.state == ShareState::receiving) {
+                return Reply{{FFA_MEM_FRAG_RX, static_cast<u32>(share.handle), share.handle >> 32,
+                              share.received_length, 0, 0, 0, 0}};
+            }
+            tables_->receiving[share.owner.value] = nullptr;
+            return success_handle(share.handle);
         }
-        offset += part.size_bytes();
+        if (status.error() == Error::interrupted) {
+            return status.error();
+        }
+        begin_end(share, false, status.error());
     }
-    if (share.received_length == share.total_length && share.pages_left != 0) {
-        return Error::invalid_argument; // fewer pages than the composite descriptor promised
-    }
-    return {};
+    const Error error = share.error;
+    ATOLL_TRY(end_step(ports, share, budget));
+    return error;
 }
 
-Status Shares::claim_range(const Ports& ports, Share& share, const Buffers& own,
-                           const ffa_mem_region_addr_range& range) {
-    const u64 size = u64{range.pg_cnt} * page_size;
-    if (range.reserved != 0 || range.pg_cnt == 0 || range.pg_cnt > share.pages_left ||
-        (range.address & (page_size - 1)) != 0 || range.address >= ipa_limit ||
-        size > ipa_limit - range.address) {
-        return Error::invalid_argument;
+Status Shares::send_step(const Ports& ports, Share& share, Budget& budget) {
+    if (share.state == ShareState::receiving) {
+        ATOLL_TRY(claim_ranges(ports, share, budget));
+        if (share.received_length != share.total_length) {
+            return {};
+        }
+        if (share.pages_left != 0) {
+            return Error::invalid_argument; // fewer pages than the composite descriptor promised
+        }
+        share.state = share.kind == Kind::share ? ShareState::shared : ShareState::hiding;
+        share.at = share.runs.begin();
     }
-    Ipa ipa{range.address};
-    if (own.overlaps(ipa, size)) {
-        return Error::denied; // RX and TX buffers are never shared
+    if (share.state == ShareState::hiding) {
+        ATOLL_TRY(sweep(share.at, budget, unmapping, [&](std::span<const PaRun> runs) {
+            return ports.hide(ports.context, share.owner, runs);
+        }));
+        share.state = share.zeroed ? ShareState::zeroing : ShareState::shared;
+        share.at = share.runs.begin();
     }
-    share.pages_left -= range.pg_cnt;
-    for (u64 left = range.pg_cnt; left != 0;) {
-        const auto run = ports.claim(ports.context, share.owner, ipa, left);
+    return share.state == ShareState::zeroing ? zero_step(ports, share, budget) : Status{};
+}
+
+/// Claims every constituent of the present fragment. Constituents are never split between fragments.
+Status Shares::claim_ranges(const Ports& ports, Share& share, Budget& budget) {
+    const Buffers own = mailboxes_.buffers(share.owner);
+    const GuestBytes bytes{ports, share.owner, own.tx, share.fragment_size};
+    ffa_mem_region_addr_range chunk[32];
+    for (;;) {
+        ATOLL_TRY(claim_range(ports, share, budget));
+        if (share.fragment_at == share.fragment_size) {
+            return {};
+        }
+        if (budget.empty()) {
+            return Error::interrupted;
+        }
+        const std::span<ffa_mem_region_addr_range> part(
+            chunk,
+            std::min<std::size_t>(std::size(chunk), (share.fragment_size - share.fragment_at) / range_size));
+        ATOLL_TRY(bytes.read(share.fragment_at, std::as_writable_bytes(part)));
+        for (const auto& range : part) { // those after an interruption are read again, and only then used
+            ATOLL_TRY(begin_range(share, own, range));
+            share.fragment_at += range_size;
+            budget.spend(1);
+            ATOLL_TRY(claim_range(ports, share, budget));
+        }
+    }
+}
+
+/// What is left of the present constituent.
+Status Shares::claim_range(const Ports& ports, Share& share, Budget& budget) {
+    while (share.range_left != 0) {
+        if (budget.empty()) {
+            return Error::interrupted;
+        }
+        const u32 wanted = std::min<u32>(share.range_left, Budget::per_call);
+        const auto run = ports.claim(ports.context, share.owner, share.kind, share.range, wanted);
         if (!run.ok()) {
             return run.error();
         }
-        ATOLL_CHECK(run->page_count != 0 && run->page_count <= left);
+        ATOLL_CHECK(run->page_count != 0 && run->page_count <= wanted);
         const auto added = share.runs.append(ports, *run, tables_->storage_quota[share.owner.value]);
         if (!added.ok()) {
-            ports.release(ports.context, share.owner, std::span<const PaRun>(&*run, 1));
+            ports.release(ports.context, share.owner, share.kind, std::span<const PaRun>(&*run, 1));
             return added.error();
         }
-        left -= run->page_count;
-        ipa += run->page_count * page_size;
+        share.range_left -= static_cast<u32>(run->page_count);
+        share.range += run->page_count * page_size;
+        budget.spend(run->page_count);
     }
     return {};
-}
-
-/// SUCCESS with the handle, or MEM_FRAG_RX that asks for the rest [DEN0140 §2.9].
-Result<Reply> Shares::transfer_reply(Share& share) {
-    Share*& unfinished = tables_->receiving[share.owner.value];
-    if (share.received_length == share.total_length) {
-        share.state = ShareState::shared;
-        unfinished = nullptr;
-        return success_handle(share.handle);
-    }
-    unfinished = &share;
-    return Reply{{FFA_MEM_FRAG_RX, static_cast<u32>(share.handle), share.handle >> 32, share.received_length,
-                  0, 0, 0, 0}};
 }
 
 /// FFA_MEM_FRAG_TX [DEN0140 §2.10]: w1/w2 handle, w3 length of the fragment in the TX buffer, w4 zero from a
@@ -220,58 +267,31 @@ Result<Reply> Shares::fragment(const Ports& ports, VmId caller, const Call& call
         (call.w(4) & 0xffff) != 0) {
         return Error::invalid_argument;
     }
-    const Buffers own = mailboxes_.buffers(caller);
     const u32 length = call.w(3);
-    Status status = Error::invalid_argument;
-    if (length != 0 && length <= own.size() && length <= share->total_length - share->received_length) {
-        share->received_length += length;
-        status = claim_ranges(ports, *share, GuestBytes{ports, caller, own.tx, length}, 0);
-    }
-    if (!status.ok()) {
-        abort_transfer(ports, caller);
-        return status.error();
-    }
-    return transfer_reply(*share);
-}
-
-void Shares::abort_transfer(const Ports& ports, VmId vm) {
-    if (Share* const share = tables_->receiving[vm.value]; share != nullptr) {
-        tables_->receiving[vm.value] = nullptr;
-        destroy(ports, *share);
-    }
-}
-
-/// Shared pages are the owner's alone again; those of an orphan go back to the pool. Nobody has them
-/// retrieved.
-void Shares::destroy(const Ports& ports, Share& share) {
-    for (const RunPage* page = share.runs.first(); page != nullptr; page = page->next) {
-        if (share.state == ShareState::orphan) {
-            ports.free_retained(ports.context, page->span());
-        } else {
-            ports.release(ports.context, share.owner, page->span());
+    if (share->paused != 0) {
+        if (share->paused != call.function() || share->fragment_size != length) {
+            return Error::busy;
         }
+    } else {
+        if (length == 0 || length % range_size != 0 || length > mailboxes_.buffers(caller).size() ||
+            length > share->total_length - share->received_length) {
+            begin_end(*share, false, Error::invalid_argument);
+        }
+        share->paused = call.function();
+        share->received_length += length;
+        share->fragment_size = length;
+        share->fragment_at = 0;
     }
-    share.runs.clear(ports, tables_->storage_quota[share.owner.value]);
-    share.state = ShareState::free; // the handle value stays, so that the next one differs
+    Budget budget;
+    return go_on(ports, *share, budget);
 }
 
-/// FFA_MEM_RECLAIM [DEN0140 §2.6]: w1/w2 handle, w3 flags. Of an unfinished transfer: gives it up.
-Result<Reply> Shares::reclaim(const Ports& ports, VmId caller, const Call& call) {
-    LockGuard guard(lock_);
-    Share* const share = find(call.pair(1));
-    if (share == nullptr || share->owner != caller || share->state == ShareState::orphan ||
-        (call.w(3) & ~FFA_MEM_FLAG_TIME_SLICE) != 0) {
-        return Error::invalid_argument;
-    }
-    if (share->state == ShareState::receiving) {
-        abort_transfer(ports, caller);
-        return success();
-    }
-    if (share->retrieved()) {
-        return Error::denied;
-    }
-    destroy(ports, *share);
-    return success();
+void Shares::free_share(const Ports& ports, Share& share) {
+    Share*& unfinished = tables_->receiving[share.owner.value];
+    unfinished = unfinished == &share ? nullptr : unfinished;
+    share.runs.clear(ports, tables_->storage_quota[share.owner.value]);
+    tables_->away[share.owner.value] -= share.charged ? share.page_count : 0;
+    share.state = ShareState::free; // the handle value stays, so that the next one differs
 }
 
 } // namespace atl::ffa

@@ -33,7 +33,7 @@ Result<Region*> Window::reserve_phase(u32 page_count, u32 phase, u64 handle, VmI
                 regions_[k] = regions_[k - 1];
             }
             ++count_;
-            regions_[i] = Region{handle, static_cast<u32>(start), page_count, owner, false};
+            regions_[i] = Region{handle, static_cast<u32>(start), page_count, owner, RegionState::live, 0};
             return &regions_[i];
         }
         if (i < count_) {
@@ -65,7 +65,7 @@ void Window::remove(const Region* region) {
 
 Region* Window::find(u64 handle) {
     for (u32 i = 0; i < count_; ++i) {
-        if (regions_[i].handle == handle) {
+        if (regions_[i].handle == handle && regions_[i].state != RegionState::given) {
             return &regions_[i];
         }
     }

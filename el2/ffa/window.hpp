@@ -8,13 +8,22 @@
 
 namespace atl::ffa {
 
+/// What a region of the window holds.
+enum class RegionState : u8 {
+    live, // a buffer, being mapped, mapped or being unmapped [share.hpp Hold]; leaves: relinquished, revoked
+    revoked, // the owner takes or took it back: nothing but stand-in pages comes; leaves: relinquished
+    leaving, // was revoked, and is being cleared of stand-in pages; leaves: free
+    given,   // donated to this VM, for its life; leaves: the VM dies
+};
+
 /// One borrowed buffer in the window.
 struct Region {
     u64 handle;
     u32 first_page; // from the window's base
     u32 page_count;
     VmId owner;
-    bool revoked; // the owner took it back: nothing is mapped, the range stays taken until it is relinquished
+    RegionState state;
+    u32 cleared; // pages, while leaving and at the end of a given one
 };
 
 class Window {
@@ -29,6 +38,7 @@ class Window {
     Result<Region*> reserve(u32 page_count, u32 phase, u64 handle, VmId owner);
     void remove(const Region* region);
 
+    /// A buffer that is not given.
     Region* find(u64 handle);
     /// The region that contains `ipa`, or nullptr.
     const Region* at(Ipa ipa) const;

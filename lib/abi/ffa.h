@@ -37,7 +37,9 @@
 #define FFA_MSG_SEND_DIRECT_REQ 0x8400006Fu
 #define FFA_MSG_SEND_DIRECT_RESP 0x84000070u
 #define FFA_MEM_DONATE 0x84000071u
+#define FFA_MEM_DONATE64 0xC4000071u
 #define FFA_MEM_LEND 0x84000072u
+#define FFA_MEM_LEND64 0xC4000072u
 #define FFA_MEM_SHARE 0x84000073u
 #define FFA_MEM_SHARE64 0xC4000073u
 #define FFA_MEM_RETRIEVE_REQ 0x84000074u
@@ -164,6 +166,11 @@ struct ffa_msg_header {
 #define FFA_MEM_FLAG_TIME_SLICE 0x2u
 #define FFA_MEM_FLAG_TYPE_MASK 0x18u
 #define FFA_MEM_FLAG_TYPE_SHARE 0x8u
+#define FFA_MEM_FLAG_TYPE_LEND 0x10u
+#define FFA_MEM_FLAG_TYPE_DONATE 0x18u
+#define FFA_MEM_FLAG_ZERO_AFTER 0x4u       /* of a retrieve request: zero it once it is relinquished */
+#define FFA_MEM_FLAG_ALIGNMENT_HINT 0x3e0u /* of a retrieve request: bit 9 valid, 8:5 alignment */
+#define FFA_MEM_FLAG_ONE_BORROWER 0x400u   /* of a retrieve request: lists the caller only */
 /* FFA_PARTITION_INFO_GET w5, v1.1: only the count is wanted. */
 #define FFA_PARTITION_INFO_COUNT_ONLY 0x1u
 /* ffa_partition_info.properties. */

@@ -87,7 +87,7 @@ class Run {
             check();
         }
         for (u16 id = 1; id <= 4; ++id) {
-            host_.ffa->vm_died(VmId{id});
+            host_.die(id);
             check();
         }
         if (host_.mappings() != 0 || host_.storage_in_use() != 0 || host_.count(PageStateFake::shared) != 0 ||
@@ -252,9 +252,9 @@ class Run {
     void die(Guest& g) {
         const Held held = in_.below(2) == 0 ? Held::keep : Held::revoke;
         if (in_.below(2) == 0) {
-            host_.ffa->vm_reset(VmId{g.id}, held);
+            host_.reset(g.id, held);
         } else {
-            host_.ffa->vm_died(VmId{g.id}, held);
+            host_.die(g.id, held);
             check();
             host_.ffa->vm_started(VmId{g.id});
         }

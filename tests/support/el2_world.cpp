@@ -338,6 +338,14 @@ u64 Machine::call(Vcpu& from, std::initializer_list<u64> x, bool smc) {
     }
     const u64 ec = smc ? 0x17 : 0x16;
     exit(from, ec << 26 | arch::Esr::IL::mask);
+    while (smc ? last_action == action::resume : last_action == action::repeat) {
+        ++repeats; // not finished: the guest executes the same instruction again
+        if (between_steps) {
+            between_steps();
+        }
+        load(from);
+        exit(from, ec << 26 | arch::Esr::IL::mask);
+    }
     return from.x[0];
 }
 

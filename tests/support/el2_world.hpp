@@ -5,6 +5,7 @@
 #pragma once
 #include <doctest/doctest.h>
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -111,6 +112,8 @@ class Machine {
     bool fail_place = false;
     bool fail_tree = false;
     unsigned powered_off = 0;
+    unsigned repeats = 0; // hypercalls that were not finished at once
+    std::function<void()> between_steps;
 
   private:
     void add_vm(const VmSpec& spec, unsigned id);

@@ -49,7 +49,7 @@ const std::map<std::pair<O, S>, S> allowed{
     {{O::donate, S::owned}, S::donating},
     {{O::retrieve, S::shared}, S::shared},
     {{O::retrieve, S::lent}, S::lent},
-    {{O::retrieve, S::donating}, S::owned},
+    {{O::retrieve, S::donating}, S::donating},
     {{O::reclaim, S::shared}, S::owned},
     {{O::reclaim, S::lent}, S::owned},
     {{O::reclaim, S::donating}, S::owned},
@@ -78,6 +78,7 @@ VmId rightful_actor(O op) {
     case O::relinquish:
     case O::dma_map:
     case O::dma_unmap:
+    case O::accept:
         return beta;
     }
     return hypervisor_id;
@@ -119,7 +120,7 @@ TEST_CASE("el2 pages: every operation in every state by every actor") {
                 REQUIRE(page.state == rule->second);
                 // An owner exactly where the state has one.
                 REQUIRE((page.owner == hypervisor_id) == orphan(page.state));
-                if (op == O::allocate_to_vm || (op == O::retrieve && state == S::donating)) {
+                if (op == O::allocate_to_vm) {
                     REQUIRE(page.owner == actor);
                 }
             }
@@ -128,7 +129,7 @@ TEST_CASE("el2 pages: every operation in every state by every actor") {
 }
 
 TEST_CASE("el2 pages: the counts decide about relinquish, DMA, reclaim and the owner's death") {
-    for (const S state : {S::shared, S::lent, S::retained}) {
+    for (const S state : {S::shared, S::lent, S::donating, S::retained}) {
         CAPTURE(std::string{to_string(state)});
         PageRecord page = make(state, 2, 1);
         CHECK(check(O::reclaim, page, alpha).error() == (state == S::retained ? Error::denied : Error::busy));
@@ -153,7 +154,7 @@ TEST_CASE("el2 pages: the counts decide about relinquish, DMA, reclaim and the o
             CHECK(page.state == S::owned);
         }
     }
-    for (const S state : {S::shared, S::lent}) {
+    for (const S state : {S::shared, S::lent, S::donating}) {
         PageRecord page = make(state, 1, 1);
         apply(O::owner_died, page, alpha);
         CHECK(page.state == S::retained);
@@ -169,6 +170,23 @@ TEST_CASE("el2 pages: the counts decide about relinquish, DMA, reclaim and the o
     CHECK(check(O::retrieve, full, beta).error() == Error::overflow);
     const PageRecord before = full;
     CHECK(same(full, before));
+}
+
+TEST_CASE("el2 pages: a donation is accepted by the one who has the page mapped, and forgets the counts") {
+    PageRecord page = make(S::donating);
+    CHECK(check(O::accept, page, beta).error() == Error::busy); // nobody has it
+    apply(O::retrieve, page, beta);
+    apply(O::dma_map, page, beta);
+    CHECK(check(O::reclaim, page, alpha).error() == Error::busy);
+    CHECK(check(O::accept, page, alpha).error() == Error::denied);
+    PageRecord twice = make(S::donating, 2, 0);
+    CHECK(check(O::accept, twice, beta).error() == Error::busy);
+    apply(O::accept, page, beta);
+    CHECK(page.owner == beta);
+    CHECK(page.state == S::owned);
+    CHECK(page.use.mappings == 0);
+    CHECK(page.use.dma_mappings == 0);
+    apply(O::share, page, beta); // it is its own in every respect
 }
 
 TEST_CASE("el2 pages: a page is in one handle at a time") {
@@ -197,8 +215,8 @@ TEST_CASE("el2 pages: random operations keep the invariants") {
         REQUIRE((page.owner == hypervisor_id) == orphan(page.state));
         if (page.state != S::free) {
             REQUIRE(page.use.dma_mappings <= page.use.mappings);
-            const bool may_be_mapped =
-                page.state == S::shared || page.state == S::lent || page.state == S::retained;
+            const bool may_be_mapped = page.state == S::shared || page.state == S::lent ||
+                                       page.state == S::donating || page.state == S::retained;
             REQUIRE((may_be_mapped || page.use.mappings == 0));
             REQUIRE((page.state != S::retained || page.use.mappings != 0));
         }

@@ -35,11 +35,12 @@ TEST_CASE("features: functions, the notification interrupt, and nothing else") {
     Islands w;
     CHECK(w.a.call(FFA_FEATURES, FFA_FEATURE_NPI).x[2] == notification_intid);
     for (const u32 f : {FFA_VERSION, FFA_RXTX_MAP64, FFA_MEM_SHARE, FFA_MEM_SHARE64, FFA_MEM_FRAG_TX,
-                        FFA_MSG_SEND2, FFA_NOTIFICATION_SET, FFA_PARTITION_INFO_GET, FFA_MEM_RECLAIM}) {
+                        FFA_MEM_LEND, FFA_MEM_LEND64, FFA_MEM_DONATE, FFA_MEM_DONATE64, FFA_MSG_SEND2,
+                        FFA_NOTIFICATION_SET, FFA_PARTITION_INFO_GET, FFA_MEM_RECLAIM}) {
         CHECK(w.a.call(FFA_FEATURES, f).x[0] == FFA_SUCCESS);
     }
-    for (const u32 f : {FFA_MEM_LEND, FFA_MEM_DONATE, FFA_MSG_SEND_DIRECT_REQ, FFA_RUN, FFA_FEATURE_SRI,
-                        FFA_FEATURE_MEI, 0u, 0x84000000u, 0x840000efu}) {
+    for (const u32 f : {FFA_MSG_SEND_DIRECT_REQ, FFA_RUN, FFA_RX_ACQUIRE, FFA_FEATURE_SRI, FFA_FEATURE_MEI,
+                        0u, 0x84000000u, 0x840000efu}) {
         CHECK(Guest::error(w.a.call(FFA_FEATURES, f)) == FFA_NOT_SUPPORTED);
     }
 }
@@ -91,7 +92,7 @@ TEST_CASE("partition info: the caller and whom it may share with, in its own ver
     CHECK(w.d.call(FFA_PARTITION_INFO_GET, 0, 0, 0, 0, 1).x[2] == 1);
     CHECK(Guest::error(w.a.call(FFA_PARTITION_INFO_GET, 0, 0, 0, 0, 2)) == FFA_INVALID_PARAMETERS);
     CHECK(Guest::error(w.a.call(FFA_PARTITION_INFO_GET, 1)) == FFA_INVALID_PARAMETERS);
-    w.host.ffa->vm_died(VmId{2});
+    w.host.die(2);
     CHECK(w.a.call(FFA_PARTITION_INFO_GET, 0, 0, 0, 0, 1).x[2] == 2);
     w.host.fail_write = 1;
     CHECK(Guest::error(w.a.call(FFA_PARTITION_INFO_GET)) == FFA_DENIED);

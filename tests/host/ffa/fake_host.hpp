@@ -20,18 +20,22 @@ constexpr u64 ram_base = 0x4000'0000;
 constexpr u64 window_base = 0xc000'0000;
 constexpr u64 pa_base = 0x80'0000'0000;
 
-enum class PageStateFake : u8 { owned, shared, retained, free };
+enum class PageStateFake : u8 { owned, shared, lent, donating, retained, free };
 
 struct FakePage {
     PageStateFake state = PageStateFake::owned;
     u16 owner = 0;
     u32 mappings = 0;
-    u32 claims = 0; // how often it was claimed, to see that roll-back is exact
+    u32 claims = 0;      // how often it was claimed, to see that roll-back is exact
+    bool hidden = false; // out of its owner's map
+    u32 zeroed = 0;
+    u64 ipa = 0; // in the map of the owner who claimed it
 };
 
 struct FakeMapping {
     u64 pa;
     Access access;
+    bool execute = false;
 };
 
 struct FakeVm {
@@ -47,9 +51,9 @@ struct FakeVm {
 class FakeHost {
   public:
     FakeHost() {
-        ports = Ports{this,    read_guest, write_guest, check_owned, claim,
-                      release, retrieve,   relinquish,  retain,      free_retained,
-                      map,     unmap,      alloc_page,  free_page,   raise};
+        ports = Ports{this, read_guest, write_guest, check_owned, claim,    hide,   release,
+                      zero, retrieve,   relinquish,  accept,      end_gift, retain, free_retained,
+                      map,  unmap,      alloc_page,  free_page,   raise};
         tables = std::make_unique<Tables>();
         ffa = std::make_unique<Ffa>();
         ffa->init(ports, *tables, 0x1234'5678'9abc'def0);
@@ -85,6 +89,18 @@ class FakeHost {
         }
     }
 
+    /// A VM's end, with all its steps.
+    void die(u16 id, Held held = Held::keep) {
+        while (!ffa->vm_died(VmId{id}, held)) {
+            ++steps;
+        }
+    }
+    void reset(u16 id, Held held = Held::keep) {
+        while (!ffa->vm_reset(VmId{id}, held)) {
+            ++steps;
+        }
+    }
+
     FakePage& page(u16 vm, u64 number) { return pages[vms[vm].pa_of[number]]; }
     std::size_t storage_in_use() const { return storage_.size(); }
 
@@ -108,7 +124,7 @@ class FakeHost {
             return nullptr;
         }
         const u64 pa = vm.pa_of[(ipa - ram_base) / page_size];
-        if (pa == 0 || pages[pa].owner != vm.id) {
+        if (pa == 0 || pages[pa].owner != vm.id || pages[pa].hidden) {
             return nullptr;
         }
         auto& bytes = vm.content[ipa & ~(page_size - 1)];
@@ -145,7 +161,8 @@ class FakeHost {
     u32 reads = 0;
     std::set<u64> bytes_read; // IPAs of TX that a single call has read; for the single-fetch check
     bool track_reads = false;
-    int fail_alloc = 0, fail_map = 0, fail_retrieve = 0, fail_write = 0,
+    u32 steps = 0; // that a VM's end took beyond the last
+    int fail_alloc = 0, fail_hide = 0, fail_map = 0, fail_retrieve = 0, fail_write = 0,
         fail_read = 0; // countdowns; 0: never
 
   private:
@@ -172,13 +189,27 @@ class FakeHost {
         }
         return h.copy(vm.value, ipa.value, nullptr, bytes.data(), bytes.size()) ? Status{} : Error::denied;
     }
+    /// RAM, or what was donated to it.
+    u64 own_pa(u16 vm, u64 ipa) {
+        if (const auto it = vms[vm].window.find(ipa); it != vms[vm].window.end()) {
+            return it->second.pa;
+        }
+        return ipa < ram_base || (ipa - ram_base) / page_size >= vms[vm].ram_pages
+                   ? 0
+                   : vms[vm].pa_of[(ipa - ram_base) / page_size];
+    }
     FakePage* owned(u16 vm, u64 ipa) {
-        if (ipa < ram_base || (ipa - ram_base) / page_size >= vms[vm].ram_pages) {
+        const u64 pa = own_pa(vm, ipa);
+        if (pa == 0) {
             return nullptr;
         }
-        const u64 pa = vms[vm].pa_of[(ipa - ram_base) / page_size];
         FakePage& p = pages[pa];
-        return pa != 0 && p.owner == vm && p.state == PageStateFake::owned ? &p : nullptr;
+        return p.owner == vm && p.state == PageStateFake::owned ? &p : nullptr;
+    }
+    static PageStateFake state_of(Kind kind) {
+        return kind == Kind::share  ? PageStateFake::shared
+               : kind == Kind::lend ? PageStateFake::lent
+                                    : PageStateFake::donating;
     }
     static Status check_owned(void* c, VmId vm, Ipa ipa, u64 count) {
         for (u64 i = 0; i < count; ++i) {
@@ -188,22 +219,27 @@ class FakeHost {
         }
         return {};
     }
-    static Result<PaRun> claim(void* c, VmId owner, Ipa ipa, u64 max) {
+    static Result<PaRun> claim(void* c, VmId owner, Kind kind, Ipa ipa, u64 max) {
         FakeHost& h = self(c);
         h.expect(max != 0 && ipa.is_aligned(page_size), "claim of nothing");
+        h.max_claim = std::max(h.max_claim, max);
+        if (kind != Kind::share && ipa.value >= window_base) {
+            return Error::denied;
+        }
         PaRun run{Pa{0}, 0};
         for (u64 i = 0; i < max; ++i) {
             FakePage* const p = h.owned(owner.value, ipa.value + i * page_size);
             if (p == nullptr) {
                 break;
             }
-            const u64 pa = h.vms[owner.value].pa_of[(ipa.value - ram_base) / page_size + i];
+            const u64 pa = h.own_pa(owner.value, ipa.value + i * page_size);
             if (i != 0 && pa != run.base.value + i * page_size) {
                 break;
             }
             run.base = i == 0 ? Pa{pa} : run.base;
             run.page_count = i + 1;
-            p->state = PageStateFake::shared;
+            p->state = state_of(kind);
+            p->ipa = ipa.value + i * page_size;
             ++p->claims;
         }
         return run.page_count != 0 ? Result<PaRun>(run) : Result<PaRun>(Error::denied);
@@ -221,12 +257,35 @@ class FakeHost {
             }
         }
     }
-    static void release(void* c, VmId owner, std::span<const PaRun> runs) {
+    static Status hide(void* c, VmId owner, std::span<const PaRun> runs) {
+        FakeHost& h = self(c);
+        const bool fails = due(h.fail_hide);
+        std::size_t n = 0;
+        for (const PaRun& run : runs) {
+            if (fails && n++ == runs.size() / 2) {
+                return Error::no_memory; // half way
+            }
+            each(h, {&run, 1}, [&](u64, FakePage& p) {
+                h.expect((p.state == PageStateFake::lent || p.state == PageStateFake::donating) &&
+                             p.owner == owner.value && !p.hidden && p.mappings == 0,
+                         "hide");
+                p.hidden = true;
+            });
+        }
+        return {};
+    }
+    static void release(void* c, VmId owner, Kind kind, std::span<const PaRun> runs) {
         each(self(c), runs, [&](u64, FakePage& p) {
-            self(c).expect(p.state == PageStateFake::shared && p.owner == owner.value && p.mappings == 0,
-                           "release");
+            self(c).expect(p.state == state_of(kind) && p.owner == owner.value && p.mappings == 0, "release");
             p.state = PageStateFake::owned;
+            p.hidden = false;
             --p.claims;
+        });
+    }
+    static void zero(void* c, std::span<const PaRun> runs) {
+        each(self(c), runs, [&](u64, FakePage& p) {
+            self(c).expect(p.hidden && p.mappings == 0, "zeroed while somebody reaches it");
+            ++p.zeroed;
         });
     }
     static Status retrieve(void* c, VmId borrower, std::span<const PaRun> runs) {
@@ -234,10 +293,38 @@ class FakeHost {
             return Error::busy;
         }
         each(self(c), runs, [&](u64, FakePage& p) {
-            self(c).expect(p.state == PageStateFake::shared && p.owner != borrower.value, "retrieve");
+            self(c).expect((p.state == PageStateFake::shared || p.hidden) && p.owner != borrower.value,
+                           "retrieve");
+            self(c).expect(p.state == PageStateFake::shared || p.state == PageStateFake::lent ||
+                               p.state == PageStateFake::donating,
+                           "retrieve in a wrong state");
             ++p.mappings;
         });
         return {};
+    }
+    static void accept(void* c, VmId donor, VmId receiver, std::span<const PaRun> runs) {
+        each(self(c), runs, [&](u64 pa, FakePage& p) {
+            self(c).expect(p.state == PageStateFake::donating && p.owner == donor.value && p.mappings == 1,
+                           "accept");
+            p = FakePage{PageStateFake::owned, receiver.value, 0, 0, false, p.zeroed, 0};
+            for (u64& own : self(c).vms[donor.value].pa_of) {
+                own = own == pa ? 0 : own;
+            }
+        });
+    }
+    static u64 end_gift(void* c, VmId vm, Ipa ipa, u64 max_pages) {
+        FakeHost& h = self(c);
+        h.expect(max_pages != 0, "end_gift of nothing");
+        auto& window = h.vms[vm.value].window;
+        if (const auto it = window.find(ipa.value); it != window.end()) {
+            FakePage& p = h.pages[it->second.pa];
+            window.erase(it);
+            if (p.owner == vm.value && p.state == PageStateFake::owned) {
+                p.state = PageStateFake::free;
+                p.owner = 0;
+            }
+        }
+        return 1;
     }
     static void relinquish(void* c, VmId borrower, std::span<const PaRun> runs) {
         FakeHost& h = self(c);
@@ -251,13 +338,16 @@ class FakeHost {
     }
     static void retain(void* c, VmId owner, std::span<const PaRun> runs) {
         each(self(c), runs, [&](u64 pa, FakePage& p) {
-            self(c).expect(p.state == PageStateFake::shared && p.owner == owner.value && p.mappings != 0,
+            self(c).expect((p.state == PageStateFake::shared || p.state == PageStateFake::lent) &&
+                               p.owner == owner.value,
                            "retain");
             p.state = PageStateFake::retained;
             p.owner = 0;
+            p.hidden = false;
             for (u64& own : self(c).vms[owner.value].pa_of) {
                 own = own == pa ? 0 : own;
             }
+            self(c).vms[owner.value].window.erase(p.ipa);
         });
     }
     static void free_retained(void* c, std::span<const PaRun> runs) {
@@ -266,7 +356,8 @@ class FakeHost {
             p.state = PageStateFake::free;
         });
     }
-    static Status map(void* c, VmId borrower, Ipa ipa, std::span<const PaRun> runs, Access access) {
+    static Status map(void* c, VmId borrower, Ipa ipa, std::span<const PaRun> runs, Access access,
+                      bool execute) {
         FakeHost& h = self(c);
         const bool fails = due(h.fail_map);
         u64 at = ipa.value;
@@ -274,7 +365,7 @@ class FakeHost {
             for (u64 i = 0; i < run.page_count; ++i, at += page_size) {
                 const u64 pa = run.base.value + i * page_size;
                 h.expect(h.pages[pa].mappings != 0, "mapped before it is counted");
-                h.expect(h.vms[borrower.value].window.emplace(at, FakeMapping{pa, access}).second,
+                h.expect(h.vms[borrower.value].window.emplace(at, FakeMapping{pa, access, execute}).second,
                          "mapped twice");
             }
             if (fails) {
@@ -309,6 +400,7 @@ class FakeHost {
 
   public:
     bool slow_checks = true;
+    u64 max_claim = 0; // pages wanted at once
 };
 
 } // namespace atl::ffa::test

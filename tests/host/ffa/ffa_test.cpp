@@ -30,13 +30,13 @@ TEST_CASE("the borrower dies: given back, the owner is told and can reclaim") {
     const u64 h = Guest::handle_of(w.a.share(parts, {2, 3}));
     w.b.borrow(h, 1);
     w.c.borrow(h, 1);
-    w.host.ffa->vm_died(VmId{2});
+    w.host.die(2);
     CHECK(w.host.vms[2].window.empty());
     CHECK(w.host.mappings() == 5);
     CHECK(notice_type(w.a, 2) == ATOLL_NOTICE_PEER_DIED);
     CHECK(w.host.vms[3].interrupts == 0); // it had nothing to do with 2
     CHECK(Guest::error(w.a.reclaim(h)) == FFA_DENIED);
-    w.host.ffa->vm_died(VmId{3});
+    w.host.die(3);
     CHECK(Guest::error(w.a.reclaim(h)) == 0);
     CHECK(w.pristine());
 }
@@ -44,7 +44,7 @@ TEST_CASE("the borrower dies: given back, the owner is told and can reclaim") {
 TEST_CASE("a borrower that has not retrieved dies: the owner is told, and it may retrieve after its return") {
     Islands w;
     const u64 h = Guest::handle_of(w.a.share(parts, {2}));
-    w.host.ffa->vm_reset(VmId{2});
+    w.host.reset(2);
     CHECK(notice_type(w.a, 2) == ATOLL_NOTICE_PEER_RESTARTED);
     CHECK(Guest::error(w.b.call(FFA_MEM_RELINQUISH)) == FFA_DENIED); // buffers are gone
     w.b.start();
@@ -55,7 +55,7 @@ TEST_CASE("a borrower that has not retrieved dies: the owner is told, and it may
 TEST_CASE("the owner dies, nobody has it: the pages are its own again, the handle is gone") {
     Islands w;
     const u64 h = Guest::handle_of(w.a.share(parts, {2}));
-    w.host.ffa->vm_died(VmId{1});
+    w.host.die(1);
     CHECK(w.pristine());
     CHECK(notice_type(w.b, 1) == ATOLL_NOTICE_PEER_DIED);
     w.b.call(FFA_RX_RELEASE);
@@ -67,7 +67,7 @@ TEST_CASE("the owner dies while it is borrowed: pages stay until the last borrow
     const u64 h = Guest::handle_of(w.a.share(parts, {2, 3}));
     const Part p = w.b.borrow(h, 1);
     w.c.borrow(h, 1);
-    w.host.ffa->vm_died(VmId{1});
+    w.host.die(1);
     CHECK(w.host.count(PageStateFake::retained) == 5);
     CHECK(w.host.vms[1].pa_of[16] == 0); // no longer part of its RAM
     CHECK(w.host.vms[2].window.size() == 5);
@@ -76,11 +76,11 @@ TEST_CASE("the owner dies while it is borrowed: pages stay until the last borrow
     w.a.start();
     CHECK(Guest::error(w.a.reclaim(h)) == FFA_INVALID_PARAMETERS);
     CHECK(w.a.call(ATOLL_MEM_REVOKE, h).x[0] != 0);
-    w.host.ffa->vm_died(VmId{1}); // and dies again
+    w.host.die(1); // and dies again
     CHECK(Guest::error(w.b.relinquish(h)) == 0);
     CHECK(w.host.count(PageStateFake::retained) == 5);
     CHECK(Guest::error(w.b.retrieve(h, 1)) != 0);
-    w.host.ffa->vm_died(VmId{3});
+    w.host.die(3);
     CHECK(w.host.count(PageStateFake::retained) == 0);
     CHECK(w.host.count(PageStateFake::free) == 5);
     CHECK(w.pristine());
@@ -91,7 +91,7 @@ TEST_CASE("the owner dies, with force: like a revocation") {
     Islands w;
     const u64 h = Guest::handle_of(w.a.share(parts, {2}));
     const Part p = w.b.borrow(h, 1);
-    w.host.ffa->vm_reset(VmId{1}, Held::revoke);
+    w.host.reset(1, Held::revoke);
     CHECK(w.pristine());
     CHECK(w.host.ffa->is_revoked(VmId{2}, Ipa{p.first}));
     CHECK(notice_type(w.b, 1) == ATOLL_NOTICE_PEER_RESTARTED);
@@ -105,7 +105,7 @@ TEST_CASE("the borrower of a revoked range dies") {
     const u64 h = Guest::handle_of(w.a.share(parts, {2}));
     const Part p = w.b.borrow(h, 1);
     w.a.call(ATOLL_MEM_REVOKE, h);
-    w.host.ffa->vm_died(VmId{2});
+    w.host.die(2);
     CHECK(!w.host.ffa->is_revoked(VmId{2}, Ipa{p.first}));
     CHECK(w.host.tables->windows[2].count() == 0);
     CHECK(notice_type(w.a, 2) == ATOLL_NOTICE_PEER_DIED);
@@ -118,10 +118,10 @@ TEST_CASE("both directions, both dead") {
     const u64 ba = Guest::handle_of(w.b.share({{Guest::ipa(20), 3}}, {1}));
     w.b.borrow(ab, 1);
     w.a.borrow(ba, 2);
-    w.host.ffa->vm_died(VmId{1});
+    w.host.die(1);
     CHECK(w.host.count(PageStateFake::retained) == 5);
     CHECK(w.host.count(PageStateFake::shared) == 3);
-    w.host.ffa->vm_died(VmId{2});
+    w.host.die(2);
     CHECK(w.host.count(PageStateFake::free) == 5);
     CHECK(w.pristine());
 }
@@ -131,9 +131,9 @@ TEST_CASE("a dead VM is told nothing, and starts with nothing") {
     w.a.bind(2, 1);
     const u64 h = Guest::handle_of(w.a.share(parts, {2}));
     w.b.borrow(h, 1);
-    w.host.ffa->vm_died(VmId{1});
+    w.host.die(1);
     const u32 before = w.host.vms[1].interrupts;
-    w.host.ffa->vm_died(VmId{2});
+    w.host.die(2);
     CHECK(w.host.vms[1].interrupts == before);
     w.host.ffa->vm_started(VmId{1});
     w.a.start();

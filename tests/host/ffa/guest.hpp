@@ -2,6 +2,7 @@
 // A guest that speaks FF-A, for tests: builds descriptors as a driver would, in its own RAM, and makes the
 // calls.
 #pragma once
+#include <functional>
 #include <utility>
 
 #include "tests/host/ffa/fake_host.hpp"
@@ -16,7 +17,23 @@ struct ShareOptions {
     u64 tag = 0x7a67;
     u16 attributes = FFA_MEM_NORMAL | FFA_MEM_WRITE_BACK | FFA_MEM_SHAREABILITY_INNER;
     bool wide = false;
+    Kind kind = Kind::share;
+    u32 flags = 0;
 };
+
+constexpr u32 function_of(Kind kind) {
+    return kind == Kind::share ? FFA_MEM_SHARE : kind == Kind::lend ? FFA_MEM_LEND : FFA_MEM_DONATE;
+}
+
+/// What a sender says by the book: DEN0140 leaves it no choice.
+inline ShareOptions by_the_book(Kind kind, std::size_t borrowers = 1, u32 flags = 0) {
+    ShareOptions o;
+    o.kind = kind;
+    o.flags = flags;
+    o.permissions = kind == Kind::donate ? 0 : FFA_MEM_PERM_RW;
+    o.attributes = kind == Kind::share || borrowers > 1 ? o.attributes : u16{0};
+    return o;
+}
 
 class Guest {
   public:
@@ -25,6 +42,8 @@ class Guest {
     u16 id;
     u32 buffer_pages = 1;
     bool v1_1 = true;
+    u32 repeats = 0;
+    std::function<void()> between;
 
     Guest(FakeHost& h, u16 vm) : host(h), id(vm) {}
 
@@ -33,10 +52,21 @@ class Guest {
     static u64 ipa(u64 page_number) { return ram_base + page_number * page_size; }
 
     Call call(u64 x0, u64 x1 = 0, u64 x2 = 0, u64 x3 = 0, u64 x4 = 0, u64 x5 = 0, u64 x6 = 0, u64 x7 = 0) {
-        Call c{{x0, x1, x2, x3, x4, x5, x6, x7}};
-        host.ffa->handle(VmId{id}, c);
+        return call(Call{{x0, x1, x2, x3, x4, x5, x6, x7}});
+    }
+    /// The guest executes the instruction again while it is not finished; `between` comes in between.
+    Call call(Call c) {
+        for (const Call before = c; !host.ffa->handle(VmId{id}, c);) {
+            ++repeats;
+            host.expect(std::memcmp(&before, &c, sizeof(c)) == 0, "an unfinished call changed registers");
+            if (between) {
+                between();
+            }
+        }
         return c;
     }
+    /// One step of it: nothing when it is not finished.
+    bool step(Call& c) { return host.ffa->handle(VmId{id}, c); }
     /// 0 for anything but FFA_ERROR, else the status code.
     static int error(const Call& c) {
         return c.x[0] == FFA_ERROR ? static_cast<int>(static_cast<i32>(static_cast<u32>(c.x[2]))) : 0;
@@ -89,7 +119,7 @@ class Guest {
     }
     std::vector<u8> share_descriptor(const std::vector<Part>& parts, const std::vector<u16>& to,
                                      const ShareOptions& o = {}) const {
-        std::vector<u8> out = head(0, 0, to, id, o, true);
+        std::vector<u8> out = head(0, o.flags, to, id, o, true);
         u32 total = 0;
         for (const Part& part : parts) {
             total += part.second;
@@ -100,15 +130,15 @@ class Guest {
         }
         return out;
     }
-    Call send_share(const std::vector<u8>& descriptor, bool wide = false) {
+    Call send_share(const std::vector<u8>& descriptor, bool wide = false, Kind kind = Kind::share) {
         put(tx(), descriptor.data(), descriptor.size());
-        return call(wide ? FFA_MEM_SHARE64 : FFA_MEM_SHARE, descriptor.size(), descriptor.size());
+        return call(function_of(kind) | (wide ? FFA_FN64 : 0), descriptor.size(), descriptor.size());
     }
     /// The whole descriptor in as many fragments as the buffer needs. Returns the last answer.
-    Call send_fragments(const std::vector<u8>& descriptor, std::size_t step) {
+    Call send_fragments(const std::vector<u8>& descriptor, std::size_t step, Kind kind = Kind::share) {
         std::size_t at = std::min(step, descriptor.size());
         put(tx(), descriptor.data(), at);
-        Call c = call(FFA_MEM_SHARE, descriptor.size(), at);
+        Call c = call(function_of(kind), descriptor.size(), at);
         while (c.x[0] == FFA_MEM_FRAG_RX) {
             host.expect(c.x[3] == at, "fragment offset");
             const std::size_t part = std::min(step, descriptor.size() - at);
@@ -119,7 +149,7 @@ class Guest {
         return c;
     }
     Call share(const std::vector<Part>& parts, const std::vector<u16>& to, const ShareOptions& o = {}) {
-        return send_share(share_descriptor(parts, to, o), o.wide);
+        return send_share(share_descriptor(parts, to, o), o.wide, o.kind);
     }
     static u64 handle_of(const Call& c) { return c.x[0] == FFA_SUCCESS ? c.x[2] | c.x[3] << 32 : 0; }
 
@@ -193,9 +223,10 @@ struct Islands {
     }
     /// Nothing of a refused or finished transaction is left anywhere.
     bool pristine() {
-        return host.violations == 0 && host.count(PageStateFake::shared) == 0 && host.mappings() == 0 &&
-               host.storage_in_use() == 0 && host.vms[1].window.empty() && host.vms[2].window.empty() &&
-               host.vms[3].window.empty();
+        return host.violations == 0 && host.count(PageStateFake::shared) == 0 &&
+               host.count(PageStateFake::lent) == 0 && host.count(PageStateFake::donating) == 0 &&
+               host.mappings() == 0 && host.storage_in_use() == 0 && host.vms[1].window.empty() &&
+               host.vms[2].window.empty() && host.vms[3].window.empty();
     }
 };
 

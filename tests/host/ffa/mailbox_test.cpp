@@ -105,7 +105,7 @@ TEST_CASE("MSG_SEND2: receivers that cannot take it") {
     Islands w;
     w.b.call(FFA_RXTX_UNMAP);
     CHECK(Guest::error(w.a.message(2, "x")) == FFA_DENIED);
-    w.host.ffa->vm_died(VmId{3});
+    w.host.die(3);
     CHECK(Guest::error(w.a.message(3, "x")) == FFA_DENIED);
     w.a.call(FFA_RXTX_UNMAP);
     w.a.buffer_pages = 2;
@@ -139,10 +139,10 @@ TEST_CASE("notices: delivered in order, kept while RX is full or absent") {
     w.a.bind(2, 1);
     w.a.bind(3, 2);
     w.a.call(FFA_PARTITION_INFO_GET); // RX is full
-    w.host.ffa->vm_died(VmId{3});
-    w.host.ffa->vm_died(VmId{2});
+    w.host.die(3);
+    w.host.die(2);
     w.host.ffa->vm_started(VmId{2});
-    w.host.ffa->vm_reset(VmId{2}); // died and came back
+    w.host.reset(2); // died and came back
     const auto notice = [&] {
         CHECK(Guest::error(w.a.call(FFA_RX_RELEASE)) == 0);
         CHECK((w.a.notifications().x[7] & FFA_NOTIFICATION_RX_FULL) != 0);
@@ -169,9 +169,9 @@ TEST_CASE("notices: an old comeback is dropped when the peer dies again; a faile
     Islands w;
     w.a.bind(2, 1);
     w.host.fail_write = 1;
-    w.host.ffa->vm_reset(VmId{2});
+    w.host.reset(2);
     CHECK(Guest::error(w.a.call(FFA_RX_RELEASE)) == FFA_DENIED);
-    w.host.ffa->vm_died(VmId{2});
+    w.host.die(2);
     CHECK(w.a.get<atoll_peer_notice>(w.a.rx() + 20).type == ATOLL_NOTICE_PEER_DIED);
     CHECK(Guest::error(w.a.call(FFA_RX_RELEASE)) == 0);
     CHECK(Guest::error(w.a.call(FFA_RX_RELEASE)) == FFA_DENIED);

@@ -103,7 +103,7 @@ TEST_CASE("a VM that died is not rung, and forgets") {
     Islands w;
     w.b.bind(1, 1);
     w.a.ring(2, 1);
-    w.host.ffa->vm_died(VmId{2});
+    w.host.die(2);
     w.host.ffa->vm_started(VmId{2});
     CHECK(w.b.notifications().x[4] == 0);
     CHECK(Guest::error(w.a.ring(2, 1)) == FFA_DENIED);

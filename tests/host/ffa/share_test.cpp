@@ -151,7 +151,7 @@ TEST_CASE("fragments: what ends a transfer, and what does not") {
     CHECK(w.pristine());
     w.a.start();
     begin();
-    w.host.ffa->vm_died(VmId{1});
+    w.host.die(1);
     CHECK(w.pristine());
 }
 
