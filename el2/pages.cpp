@@ -68,6 +68,9 @@ Status check_counts(PageOp op, const PageRecord& page) {
     case PageOp::dma_unmap:
         return page.use.dma_mappings == 0 ? Status{Error::denied} : Status{};
     case PageOp::accept:
+        if (page.use.mappings == 0) {
+            return Error::denied;
+        }
         return page.use.mappings != 1 ? Status{Error::busy} : Status{};
     case PageOp::reclaim:
         return page.use.mappings != 0 ? Status{Error::busy} : Status{};

@@ -78,7 +78,7 @@ Result<Reply> Shares::retrieve(const Ports& ports, VmId caller, const Call& call
     if (!grant.ok()) {
         return grant.error();
     }
-    Budget budget;
+    Budget budget(units_);
     if (share->state == ShareState::zeroing) { // nobody has it
         ATOLL_TRY(zero_step(ports, *share, budget));
     }
@@ -342,7 +342,7 @@ Result<Reply> Shares::relinquish(const Ports& ports, VmId caller) {
             share->zero_after = true;
         }
     }
-    Budget budget;
+    Budget budget(units_);
     ATOLL_TRY(leave_step(ports, caller, *region, budget));
     return success();
 }

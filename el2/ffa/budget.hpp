@@ -13,11 +13,13 @@ class Budget {
     static constexpr u32 zeroed_page = 8; // costs as much as so many
     static constexpr u32 invalidation = 8;
 
+    explicit constexpr Budget(i32 units) : left_(units) {}
+
     bool empty() const { return left_ <= 0; }
     void spend(u64 units) { left_ -= static_cast<i32>(units); }
 
   private:
-    i32 left_ = per_call;
+    i32 left_;
 };
 
 } // namespace atl::ffa

@@ -6,9 +6,9 @@
 
 namespace atl::ffa {
 
-void Ffa::init(const Ports& ports, Tables& tables, u64 seed) {
+void Ffa::init(const Ports& ports, Tables& tables, u64 seed, i32 units) {
     ports_ = ports;
-    shares_.init(tables, seed);
+    shares_.init(tables, seed, units);
 }
 
 Status Ffa::add(const Endpoint& endpoint) {

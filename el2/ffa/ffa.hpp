@@ -18,7 +18,8 @@ class Ffa {
 
     /// At boot, on one CPU, before any VM runs. `tables`: all zero, used from now on by this object alone.
     /// `seed`: random and secret; handle values derive from it.
-    void init(const Ports& ports, Tables& tables, u64 seed);
+    /// `units`: of work in one call [budget.hpp]; tests take less.
+    void init(const Ports& ports, Tables& tables, u64 seed, i32 units = Budget::per_call);
     /// A VM that may run later. Errors: invalid_argument (id, vCPU count or window), already_exists.
     Status add(const Endpoint& endpoint);
 

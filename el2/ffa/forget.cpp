@@ -11,7 +11,7 @@ bool Shares::forget(const Ports& ports, VmId vm, Held held, u32& others) {
     if (!f.begun) {
         f = {true, partners(vm)};
     }
-    Budget budget;
+    Budget budget(units_);
     if (!forget_step(ports, vm, held, budget).ok()) {
         return false;
     }

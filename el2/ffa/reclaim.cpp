@@ -58,7 +58,7 @@ Status Shares::abort_transfer(const Ports& ports, VmId vm) {
     if (share->state != ShareState::ending) {
         begin_end(*share, false, Error::denied);
     }
-    Budget budget;
+    Budget budget(units_);
     return end_step(ports, *share, budget);
 }
 
@@ -76,7 +76,7 @@ Result<Reply> Shares::reclaim(const Ports& ports, VmId caller, const Call& call)
         (zero && share->kind == Kind::share)) {
         return Error::invalid_argument;
     }
-    Budget budget;
+    Budget budget(units_);
     switch (share->state) {
     case ShareState::receiving:
     case ShareState::hiding:
@@ -121,7 +121,7 @@ Status Shares::take_back_step(const Ports& ports, Share& share, Budget& budget) 
 /// completed: it is too late.
 Status Shares::revoke(const Ports& ports, VmId caller, u64 handle) {
     LockGuard guard(lock_);
-    Budget budget;
+    Budget budget(units_);
     Share* const share = find(handle);
     if (share == nullptr || share->owner != caller || tables_->receiving[caller.value] == share) {
         return Error::invalid_argument;

@@ -97,7 +97,7 @@ Result<Reply> Shares::send(const Ports& ports, VmId caller, const Call& call, Ki
         unfinished->fragment_size != call.w(2)) {
         return Error::busy;
     }
-    Budget budget;
+    Budget budget(units_);
     return go_on(ports, *unfinished, budget);
 }
 
@@ -157,7 +157,7 @@ Result<Reply> Shares::begin_send(const Ports& ports, VmId caller, const Buffers&
                                          : Access::read_only;
     }
     tables_->receiving[caller.value] = share;
-    Budget budget;
+    Budget budget(units_);
     return go_on(ports, *share, budget);
 }
 
@@ -282,7 +282,7 @@ Result<Reply> Shares::fragment(const Ports& ports, VmId caller, const Call& call
         share->fragment_size = length;
         share->fragment_at = 0;
     }
-    Budget budget;
+    Budget budget(units_);
     return go_on(ports, *share, budget);
 }
 

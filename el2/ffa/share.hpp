@@ -129,9 +129,10 @@ class Shares {
     explicit constexpr Shares(Mailboxes& mailboxes) : lock_(LockRank::share_ledger), mailboxes_(mailboxes) {}
 
     SpinLock& lock() { return lock_; }
-    /// First of all. `tables` is all zero; `seed` is secret.
-    void init(Tables& tables, u64 seed) {
+    /// First of all. `tables` is all zero; `seed` is secret; `units` of work are one call's Budget.
+    void init(Tables& tables, u64 seed, i32 units) {
         tables_ = &tables;
+        units_ = units;
         tables.handle_state = seed;
     }
     /// Once for each VM, before any call. Errors: invalid_argument (window).
@@ -207,6 +208,7 @@ class Shares {
 
     SpinLock lock_;
     Tables* tables_ = nullptr;
+    i32 units_ = Budget::per_call;
     Mailboxes& mailboxes_;
 };
 

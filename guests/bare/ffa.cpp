@@ -2,9 +2,7 @@
 // Payload ffa: two guests share memory by FF-A v1.1 [DEN0077A, DEN0140] with nothing but EL1 code. Boot
 // argument ffa.owner or ffa.borrower tells the part. A message carries what the other side shall do next: a
 // read-only share (a write must fault in the borrower), a read-write share, and one that is revoked by force.
-#include "lib/abi/ffa.h"
-
-#include "guests/bare/rt/rt.hpp"
+#include "guests/bare/rt/ffa.hpp"
 
 using namespace atl;
 using namespace atl::bare;
@@ -13,101 +11,19 @@ namespace {
 
 constexpr u64 page_count = 4;
 constexpr u64 words_per_page = 4096 / 8;
-constexpr u64 rx_buffer_full = 1; // framework notification of the hypervisor: bit 0 of w7 [DEN0077A §10.4]
 
 enum class Step : u32 { look_read_only = 1, look_read_write, look_revoked, finish, answer };
 
-struct Message {
-    Step step;
-    u32 result;
-    u64 handle;
-    u64 window;
-};
-
-alignas(4096) u8 tx[4096];
-alignas(4096) u8 rx[4096];
 // Twice as many pages as are shared: every other one, so that the buffer is scattered.
 alignas(4096) u64 pages[2 * page_count][words_per_page];
-u16 self = 0;
 u16 peer = 0;
-
-u64 address_of(const void* p) {
-    return reinterpret_cast<u64>(p);
-}
 
 u64 pattern(u64 page, u64 word) {
     return 0xa70'11ee'0000'0000 + page * 0x10000 + word;
 }
 
-bool succeeded(const CallResult& r) {
-    return static_cast<u32>(r.x[0]) == FFA_SUCCESS || static_cast<u32>(r.x[0]) == FFA_SUCCESS64;
-}
-
-void expect_success(const char* name, const CallResult& r) {
-    report_equal(name, succeeded(r) ? 0 : static_cast<u32>(r.x[2]), 0);
-}
-
-void expect_error(const char* name, const CallResult& r, int code) {
-    const bool error = static_cast<u32>(r.x[0]) == FFA_ERROR;
-    report_equal(name, error ? static_cast<u32>(r.x[2]) : 0, static_cast<u32>(code));
-}
-
-template <class T>
-void put_at(u64 offset, const T& value) {
-    __builtin_memcpy(tx + offset, &value, sizeof(T));
-}
-
-template <class T>
-T get_at(u64 offset) {
-    T value;
-    __builtin_memcpy(&value, rx + offset, sizeof(T));
-    return value;
-}
-
-bool send(const Message& message) {
-    const ffa_msg_header header{0, 0, sizeof(ffa_msg_header), u32{self} << 16 | peer, sizeof(Message)};
-    const u64 end = now() + 5 * BARE_READ("cntfrq_el0");
-    while (now() < end) {
-        put_at(0, header);
-        put_at(sizeof(header), message);
-        const CallResult r = hvc(FFA_MSG_SEND2, u64{self} << 16, 0);
-        if (succeeded(r)) {
-            return true;
-        }
-        // Denied: the peer has no RX buffer yet.
-        const i32 code = static_cast<i32>(r.x[2]);
-        if (code != FFA_BUSY && code != FFA_RETRY && code != FFA_DENIED) {
-            report_equal("ffa.msg_send2", static_cast<u32>(r.x[2]), 0);
-            return false;
-        }
-        yield();
-    }
-    report("ffa.msg_send2_in_time", false);
-    return false;
-}
-
-/// The next message from the peer; messages of the hypervisor itself (sender 0) are passed over.
-bool receive(Message& message) {
-    const u64 end = now() + 30 * BARE_READ("cntfrq_el0");
-    while (now() < end) {
-        const CallResult r = hvc(FFA_NOTIFICATION_GET, self, 0xf);
-        if (!succeeded(r) || (r.x[7] & rx_buffer_full) == 0) {
-            yield();
-            continue;
-        }
-        const auto header = get_at<ffa_msg_header>(0);
-        const bool ours = header.ids == (u32{peer} << 16 | self) && header.size == sizeof(Message) &&
-                          header.offset <= sizeof(rx) - sizeof(Message);
-        if (ours) {
-            message = get_at<Message>(header.offset);
-        }
-        hvc(FFA_RX_RELEASE);
-        if (ours) {
-            return true;
-        }
-    }
-    report("ffa.message_in_time", false);
-    return false;
+bool send(Step step, u64 handle, u64 window = 0) {
+    return ffa_send(peer, {static_cast<u32>(step), 0, handle, window});
 }
 
 /// Asks who is there until the peer is: it may not have started yet. When its first message is in RX already,
@@ -123,7 +39,7 @@ void find_peer() {
         }
         for (u64 i = 0; i < info.x[2] && i < 16; ++i) {
             const auto partition = get_at<ffa_partition_info>(i * sizeof(ffa_partition_info));
-            if (partition.id != self) {
+            if (partition.id != ffa_self) {
                 peer = partition.id;
             }
         }
@@ -133,26 +49,23 @@ void find_peer() {
 }
 
 void introduce() {
-    report_equal("ffa.version", hvc(FFA_VERSION, FFA_VERSION_1_1).x[0], FFA_VERSION_1_1);
-    const CallResult id = hvc(FFA_ID_GET);
-    expect_success("ffa.id_get", id);
-    self = static_cast<u16>(id.x[2]);
     expect_error("ffa.not_mapped_yet", hvc(FFA_RX_RELEASE), FFA_DENIED);
-    expect_error("ffa.map_outside", hvc(FFA_RXTX_MAP64, 0x0900'0000, address_of(rx), 1),
+    expect_error("ffa.map_outside", hvc(FFA_RXTX_MAP64, 0x0900'0000, address_of(ffa_rx), 1),
                  FFA_INVALID_PARAMETERS);
-    expect_error("ffa.map_unaligned", hvc(FFA_RXTX_MAP64, address_of(tx) + 8, address_of(rx), 1),
+    expect_error("ffa.map_unaligned", hvc(FFA_RXTX_MAP64, address_of(ffa_tx) + 8, address_of(ffa_rx), 1),
                  FFA_INVALID_PARAMETERS);
-    expect_success("ffa.rxtx_map", hvc(FFA_RXTX_MAP64, address_of(tx), address_of(rx), 1));
-    expect_error("ffa.rxtx_map_twice", hvc(FFA_RXTX_MAP64, address_of(tx), address_of(rx), 1), FFA_DENIED);
+    ffa_introduce();
+    expect_error("ffa.rxtx_map_twice", hvc(FFA_RXTX_MAP64, address_of(ffa_tx), address_of(ffa_rx), 1),
+                 FFA_DENIED);
     find_peer();
-    report("ffa.sees_peer", peer != 0 && peer != self);
+    report("ffa.sees_peer", peer != 0 && peer != ffa_self);
     expect_error("ffa.unknown_function", hvc(FFA_MSG_SEND_DIRECT_REQ), FFA_NOT_SUPPORTED);
 }
 
 /// Writes the transaction descriptor for the scattered pages into TX; its length.
 u64 describe(u8 permissions, u64 handle, bool retrieve) {
     ffa_mem_region region{};
-    region.sender_id = retrieve ? peer : self;
+    region.sender_id = retrieve ? peer : ffa_self;
     region.attributes =
         retrieve ? u16{0} : u16{FFA_MEM_NORMAL | FFA_MEM_WRITE_BACK | FFA_MEM_SHAREABILITY_INNER};
     region.handle = handle;
@@ -161,7 +74,7 @@ u64 describe(u8 permissions, u64 handle, bool retrieve) {
     region.ep_count = 1;
     region.ep_mem_offset = sizeof(region);
     ffa_mem_region_attributes access{};
-    access.receiver = retrieve ? self : peer;
+    access.receiver = retrieve ? ffa_self : peer;
     access.permissions = permissions;
     u64 at = sizeof(region) + sizeof(access);
     access.composite_off = retrieve ? 0 : static_cast<u32>(at);
@@ -197,16 +110,12 @@ u64 share(u8 permissions) {
     const u64 length = describe(permissions, 0, false);
     const CallResult r = hvc(FFA_MEM_SHARE, length, length);
     expect_success("ffa.mem_share", r);
-    return succeeded(r) ? (r.x[3] & 0xffff'ffff) << 32 | (r.x[2] & 0xffff'ffff) : 0;
-}
-
-CallResult reclaim(u64 handle) {
-    return hvc(FFA_MEM_RECLAIM, handle & 0xffff'ffff, handle >> 32, 0);
+    return ffa_handle(r);
 }
 
 bool ask(Step step, u64 handle) {
-    Message answer{};
-    return send({step, 0, handle, 0}) && receive(answer) && answer.step == Step::answer && answer.result == 0;
+    FfaMessage answer{};
+    return send(step, handle) && ffa_receive(peer, answer) && answer.step == static_cast<u32>(Step::answer);
 }
 
 void own() {
@@ -214,13 +123,13 @@ void own() {
     put_at(sizeof(ffa_mem_region) + sizeof(ffa_mem_region_attributes) + sizeof(ffa_composite_mem_region),
            ffa_mem_region_addr_range{uart_base, 1, 0});
     report("ffa.share_of_device_refused", !succeeded(hvc(FFA_MEM_SHARE, outside, outside)));
-    expect_error("ffa.reclaim_unknown", reclaim(0x1234'5678'9abc), FFA_INVALID_PARAMETERS);
+    expect_error("ffa.reclaim_unknown", ffa_reclaim(0x1234'5678'9abc), FFA_INVALID_PARAMETERS);
 
     u64 handle = share(FFA_MEM_PERM_RO);
     report("ffa.read_only_borrower", ask(Step::look_read_only, handle));
     report_equal("ffa.read_only_kept", pages[0][0], pattern(0, 0));
-    expect_success("ffa.reclaim_read_only", reclaim(handle));
-    expect_error("ffa.reclaim_twice", reclaim(handle), FFA_INVALID_PARAMETERS);
+    expect_success("ffa.reclaim_read_only", ffa_reclaim(handle));
+    expect_error("ffa.reclaim_twice", ffa_reclaim(handle), FFA_INVALID_PARAMETERS);
 
     handle = share(FFA_MEM_PERM_RW);
     const u64 length = describe(FFA_MEM_PERM_RW, 0, false);
@@ -233,11 +142,11 @@ void own() {
         }
     }
     report_equal("ffa.sees_borrowers_writes", wrong, 0);
-    expect_success("ffa.reclaim_read_write", reclaim(handle));
+    expect_success("ffa.reclaim_read_write", ffa_reclaim(handle));
 
     handle = share(FFA_MEM_PERM_RW);
     report("ffa.borrower_holds", ask(Step::look_revoked, handle)); // it keeps the buffer
-    expect_error("ffa.reclaim_while_held", reclaim(handle), FFA_DENIED);
+    expect_error("ffa.reclaim_while_held", ffa_reclaim(handle), FFA_DENIED);
     report_equal("ffa.revoke", hvc(ATOLL_MEM_REVOKE, handle).x[0], 0);
     pages[0][0] = 77;
     report("ffa.after_revoke", ask(Step::finish, handle));
@@ -266,21 +175,7 @@ u64 retrieve(u64 handle, u8 permissions) {
 }
 
 void relinquish(u64 handle) {
-    put_at(0, handle); // struct ffa_mem_relinquish, its members one by one: it ends in an array
-    put_at(8, u32{0});
-    put_at(12, u32{1});
-    put_at(sizeof(ffa_mem_relinquish), self);
-    expect_success("ffa.relinquish", hvc(FFA_MEM_RELINQUISH));
-}
-
-u64 load(u64 address) {
-    u64 value;
-    asm volatile("ldr %0, [%1]" : "=r"(value) : "r"(address) : "memory");
-    return value;
-}
-
-void store(u64 address, u64 value) {
-    asm volatile("str %1, [%0]" ::"r"(address), "r"(value) : "memory");
+    expect_success("ffa.relinquish", ffa_relinquish(handle));
 }
 
 u64 differences(u64 window) {
@@ -291,17 +186,6 @@ u64 differences(u64 window) {
         }
     }
     return wrong;
-}
-
-void expect_fault(const char* name, u64 address, bool write) {
-    fault_begin();
-    if (write) {
-        store(address, 1);
-    } else {
-        load(address);
-    }
-    const Fault fault = fault_end();
-    report_equal(name, fault.exception_class(), ec_data_abort);
 }
 
 void look_read_only(u64 handle) {
@@ -333,11 +217,11 @@ void look_read_write(u64 handle) {
 void borrow() {
     u64 held = 0;
     for (;;) {
-        Message message{};
-        if (!receive(message)) {
+        FfaMessage message{};
+        if (!ffa_receive(peer, message)) {
             return;
         }
-        switch (message.step) {
+        switch (static_cast<Step>(message.step)) {
         case Step::look_read_only:
             look_read_only(message.handle);
             break;
@@ -359,8 +243,8 @@ void borrow() {
         case Step::answer:
             break;
         }
-        send({Step::answer, 0, message.handle, held});
-        if (message.step == Step::finish) {
+        send(Step::answer, message.handle, held);
+        if (static_cast<Step>(message.step) == Step::finish) {
             return;
         }
     }

@@ -61,6 +61,8 @@ constexpr u32 functions[] = {
     FFA_NOTIFICATION_INFO_GET64,
     FFA_MSG_SEND2,
     FFA_MEM_LEND,
+    FFA_MEM_LEND64,
+    FFA_MEM_DONATE,
     ATOLL_MEM_REVOKE,
 };
 
@@ -71,13 +73,16 @@ constexpr u32 functions[] = {
 
 class Run {
   public:
-    explicit Run(Input in) : in_(in) {
+    explicit Run(Input in) : in_(in), host_(in_.below(2) == 0 ? Budget::per_call : 1 + in_.below(20)) {
+        host_.between = [this] { interlude(); };
         host_.add_vm(1, ram_pages, 2, 0b1100, window_pages);
         host_.add_vm(2, ram_pages, 1, 0b1010, window_pages);
         host_.add_vm(3, ram_pages, 0, 0b0110, window_pages);
         host_.add_vm(4, ram_pages, 0, 0, 0);
         for (Guest& g : guests_) {
             g.start(in_.byte() % 2 == 0 ? FFA_VERSION_1_1 : FFA_VERSION_1_0);
+            g.patience = in_.below(2) == 0 ? 0 : 1 + in_.below(12);
+            g.between = [this] { interlude(); };
         }
     }
 
@@ -90,7 +95,13 @@ class Run {
             host_.die(id);
             check();
         }
+        for (const u32 away : host_.tables->away) {
+            if (away != 0) {
+                fail("pages count as away when every VM has died");
+            }
+        }
         if (host_.mappings() != 0 || host_.storage_in_use() != 0 || host_.count(PageStateFake::shared) != 0 ||
+            host_.count(PageStateFake::lent) != 0 || host_.count(PageStateFake::donating) != 0 ||
             host_.count(PageStateFake::retained) != 0) {
             fail("something outlived every VM");
         }
@@ -102,6 +113,15 @@ class Run {
         u16 owner;
         u16 borrower; // one of them
     };
+    /// Others have their turn in the middle of a long call or a VM's end.
+    void interlude() {
+        if (depth_ < 3 && in_.below(3) == 0) {
+            ++depth_;
+            step();
+            check();
+            --depth_;
+        }
+    }
     Guest& guest() { return guests_[in_.below(4)]; }
     /// A handle that was given out not long ago, or a made-up one.
     Known known() {
@@ -130,8 +150,10 @@ class Run {
             to.push_back(static_cast<u16>(in_.below(8) == 0 ? in_.below(5) : 1 + (g.id + in_.below(2)) % 3));
             last_receiver_ = to.back();
         }
-        std::vector<u8> d =
-            g.share_descriptor(parts, to, {.permissions = wild ? in_.below(16) : 1 + in_.below(2)});
+        kind_ = static_cast<Kind>(in_.below(3));
+        ShareOptions o = by_the_book(kind_, to.size(), kind_ == Kind::share ? 0 : in_.below(2));
+        o.permissions = wild ? in_.below(16) : kind_ == Kind::donate ? 0 : 1 + in_.below(2);
+        std::vector<u8> d = g.share_descriptor(parts, to, o);
         for (u32 n = wild ? in_.below(4) : 0; n != 0; --n) { // and some damage
             d[in_.word() % d.size()] = in_.byte();
         }
@@ -146,15 +168,15 @@ class Run {
         case 1:
         case 2: {
             const auto d = descriptor(g);
-            const Call c =
-                in_.below(3) == 0 ? g.send_fragments(d, 16 * (1 + in_.below(10))) : g.send_share(d);
+            const Call c = in_.below(3) == 0 ? g.send_fragments(d, 16 * (1 + in_.below(10)), kind_)
+                                             : g.send_share(d, false, kind_);
             keep(Guest::handle_of(c), g.id, last_receiver_);
             break;
         }
         case 3: { // the beginning of a transfer
             const auto d = descriptor(g);
             g.put(g.tx(), d.data(), d.size());
-            const Call c = g.call(FFA_MEM_SHARE, d.size(), in_.word() % (d.size() + 16));
+            const Call c = g.call(function_of(kind_), d.size(), in_.word() % (d.size() + 16));
             keep(c.x[0] == FFA_MEM_FRAG_RX ? c.x[1] | c.x[2] << 32 : Guest::handle_of(c), g.id,
                  last_receiver_);
             break;
@@ -168,14 +190,14 @@ class Run {
                 borrower.call(FFA_RX_RELEASE);
             }
             const u32 flags = in_.below(8) == 0 ? in_.byte() : 0;
-            borrower.retrieve(k.handle, k.owner, {.permissions = in_.below(4) == 0 ? in_.below(8) : 0},
-                              flags);
+            const u32 permissions = in_.below(4) == 0 ? in_.below(16) : in_.below(2) * FFA_MEM_PERM_NX;
+            borrower.retrieve(k.handle, k.owner, {.permissions = permissions}, flags);
             break;
         }
         case 6: {
             const Known k = known();
             (k.borrower == 0 || k.borrower > 4 || in_.below(8) == 0 ? g : guests_[k.borrower - 1])
-                .relinquish(k.handle);
+                .relinquish(k.handle, in_.below(4) == 0 ? in_.below(4) : 0);
             break;
         }
         case 7:
@@ -195,7 +217,7 @@ class Run {
             }
             break;
         case 11:
-            if (in_.below(4) == 0) {
+            if (depth_ == 0 && in_.below(4) == 0) {
                 die(g);
             }
             break;
@@ -204,6 +226,7 @@ class Run {
                 break;
             }
             host_.fail_alloc = static_cast<int>(in_.below(4));
+            host_.fail_hide = static_cast<int>(in_.below(4));
             host_.fail_map = static_cast<int>(in_.below(4));
             host_.fail_retrieve = static_cast<int>(in_.below(4));
             host_.fail_write = static_cast<int>(in_.below(4));
@@ -217,7 +240,7 @@ class Run {
         if (in_.below(3) == 0) {
             owner.call(ATOLL_MEM_REVOKE, k.handle);
         } else {
-            owner.reclaim(k.handle);
+            owner.reclaim(k.handle, in_.below(4) == 0 ? 1 : 0);
         }
     }
     void call_anything(Guest& g) {
@@ -245,7 +268,7 @@ class Run {
                 break;
             }
         }
-        host_.ffa->handle(VmId{g.id}, c);
+        c = g.call(c);
         keep(Guest::handle_of(c), g.id, last_receiver_);
     }
     /// The outside's part of a VM's end: its RAM is whole again when it starts anew.
@@ -285,9 +308,14 @@ class Run {
                     fail("mapped outside the window");
                 }
                 const FakePage& p = host_.pages[m.pa];
+                if (p.owner == id) { // donated to it: not counted, and perhaps shared on
+                    --seen[m.pa];
+                    continue;
+                }
                 const bool peer =
                     p.owner == 0 || (p.owner != id && host_.ffa->is_revoked(VmId{id}, Ipa{ipa}) == false);
-                if (!peer || (p.state != PageStateFake::shared && p.state != PageStateFake::retained)) {
+                if (!peer || (p.state != PageStateFake::shared && p.state != PageStateFake::lent &&
+                              p.state != PageStateFake::donating && p.state != PageStateFake::retained)) {
                     fail("a mapping of a page that is not shared");
                 }
             }
@@ -303,6 +331,8 @@ class Run {
     FakeHost host_;
     Guest guests_[4] = {{host_, 1}, {host_, 2}, {host_, 3}, {host_, 4}};
     u16 last_receiver_ = 0;
+    Kind kind_ = Kind::share;
+    u32 depth_ = 0;
     std::vector<Known> handles_;
     u64 next_pa_ = u64{1} << 44;
 };

@@ -173,6 +173,13 @@ BARE = [
          [Expect(line("(?:alpha|beta)", r"done: \d+ passed, 0 failed")),
           Expect(line("(?:alpha|beta)", r"done: \d+ passed, 0 failed"))],
          "ffa", ("SHARE-1", "SCHED-1"), smp=1, timeout=60),
+    *[Case(name, what,
+           [Expect(line("(?:alpha|beta|gamma)", r"done: \d+ passed, 0 failed"))] * 3,
+           "ffa-lend", ("SHARE-1", "SHARE-3", "SCHED-1"), smp=smp, cpu=cpu, memory="1G", timeout=120)
+      for name, what, smp, cpu in (
+          ("ffa-lend", "lend, donate, several borrowers, zeroes, 64 MiB scattered with interrupts between", 3,
+           "cortex-a57"),
+          ("ffa-lend-one-cpu", "the same with three guests on one CPU", 1, "max"))],
     Case("console-keys", "the keyboard moves between guests and the monitor",
          [Expect(line("alpha", "psci: boot")), Send(MONITOR, 0.5), Send("help\r", 0.3), Expect("vms"),
           Send("vms\r", 0.3), Expect("alpha"), Expect("beta"), Send("stats\r", 0.3), Expect(r"exits \w+ \d+"),

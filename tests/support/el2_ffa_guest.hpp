@@ -51,7 +51,21 @@ struct FfaGuest {
     }
     /// 0 when refused.
     u64 share(unsigned to, const std::vector<Part>& parts, u32 permissions = FFA_MEM_PERM_RW) {
+        return send(ffa::Kind::share, to, parts, permissions);
+    }
+    u64 send(ffa::Kind kind, unsigned to, const std::vector<Part>& parts, u32 permissions) {
+        const u64 bytes = describe(kind, to, parts, permissions);
+        const u32 function = kind == ffa::Kind::share  ? FFA_MEM_SHARE
+                             : kind == ffa::Kind::lend ? FFA_MEM_LEND
+                                                       : FFA_MEM_DONATE;
+        return call({function, bytes, bytes}) == FFA_SUCCESS ? cpu().x[2] | cpu().x[3] << 32 : 0;
+    }
+    /// The descriptor, in TX.
+    u64 describe(ffa::Kind kind, unsigned to, const std::vector<Part>& parts, u32 permissions) {
         std::vector<u8> d = head(static_cast<u16>(id), static_cast<u16>(to), 0, permissions, true);
+        if (kind != ffa::Kind::share) { // the sender must not say [DEN0140]
+            d[offsetof(ffa_mem_region, attributes)] = 0;
+        }
         u32 total = 0;
         for (const Part& part : parts) {
             total += part.second;
@@ -62,7 +76,7 @@ struct FfaGuest {
         }
         REQUIRE(d.size() <= page_size);
         m.poke(id, tx, d.data(), d.size());
-        return call({FFA_MEM_SHARE, d.size(), d.size()}) == FFA_SUCCESS ? cpu().x[2] | cpu().x[3] << 32 : 0;
+        return d.size();
     }
     /// Where it is; {0, 0} when refused.
     Part retrieve(unsigned owner, u64 handle, u32 permissions = FFA_MEM_PERM_RW) {
@@ -89,6 +103,53 @@ struct FfaGuest {
     }
     i64 reclaim(u64 handle) { return call({FFA_MEM_RECLAIM, static_cast<u32>(handle), handle >> 32, 0}); }
     i64 revoke(u64 handle) { return call({ATOLL_MEM_REVOKE, handle}); }
+};
+
+constexpr u64 buffer = 0x4020'0000;
+
+/// Two VMs that may share.
+struct Two {
+    Machine m;
+    FfaGuest a{m, 1}, b{m, 2};
+    u64 all; // free pages with every VM off
+
+    explicit Two(u64 ram_mib = 4, u64 host_mib = 64)
+        : m({{.vcpus = 1, .ram_mib = ram_mib, .share_with = 1u << 2},
+             {.vcpus = 1, .ram_mib = 4, .share_with = 1u << 1}},
+            2, host_mib) {
+        all = free();
+        m.boot_all();
+        a.start();
+        b.start();
+    }
+    u64 free() { return m.world.pool.counters().free_pages; }
+    u32 in_state(PageState state) { return m.world.ledger.census().pages[static_cast<unsigned>(state)]; }
+    Pa pa(unsigned id, u64 ipa) {
+        const auto pa = m.vm(id).space.translate(Ipa{ipa});
+        REQUIRE(pa.ok());
+        return *pa;
+    }
+    bool mapped(unsigned id, u64 ipa) { return m.vm(id).space.translate(Ipa{ipa}).ok(); }
+    void off(unsigned id) {
+        m.on(0);
+        stop_vm(m.vm(id), AfterStop::off, false);
+        m.settle();
+        REQUIRE(m.vm(id).state == VmState::absent);
+    }
+    void reset(unsigned id) {
+        m.on(0);
+        stop_vm(m.vm(id), AfterStop::restart, false);
+        m.settle();
+        REQUIRE(m.vm(id).state == VmState::running);
+    }
+    /// A guest's access to `ipa` faults: the action.
+    Action fault(unsigned id, u64 ipa, u64 fsc, bool write, u64 pstate = arch::Spsr::EL1h) {
+        Vcpu& v = m.load(m.vcpu(id));
+        v.pc = 0x4000'0000;
+        m.hw().here().pstate = pstate;
+        m.hw().fault = {0xffff'0000'0000'0000 | ipa, Ipa{ipa}, true};
+        return m.exit(v, u64{0x24} << 26 | arch::Esr::IL::mask | fsc | (write ? 0x40 : 0));
+    }
 };
 
 } // namespace atl::test

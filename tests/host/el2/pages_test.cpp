@@ -174,7 +174,7 @@ TEST_CASE("el2 pages: the counts decide about relinquish, DMA, reclaim and the o
 
 TEST_CASE("el2 pages: a donation is accepted by the one who has the page mapped, and forgets the counts") {
     PageRecord page = make(S::donating);
-    CHECK(check(O::accept, page, beta).error() == Error::busy); // nobody has it
+    CHECK(check(O::accept, page, beta).error() == Error::denied); // nobody has it
     apply(O::retrieve, page, beta);
     apply(O::dma_map, page, beta);
     CHECK(check(O::reclaim, page, alpha).error() == Error::busy);

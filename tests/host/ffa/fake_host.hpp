@@ -6,6 +6,7 @@
 #pragma once
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -50,13 +51,13 @@ struct FakeVm {
 
 class FakeHost {
   public:
-    FakeHost() {
+    explicit FakeHost(i32 units = Budget::per_call) {
         ports = Ports{this, read_guest, write_guest, check_owned, claim,    hide,   release,
                       zero, retrieve,   relinquish,  accept,      end_gift, retain, free_retained,
                       map,  unmap,      alloc_page,  free_page,   raise};
         tables = std::make_unique<Tables>();
         ffa = std::make_unique<Ffa>();
-        ffa->init(ports, *tables, 0x1234'5678'9abc'def0);
+        ffa->init(ports, *tables, 0x1234'5678'9abc'def0, units);
     }
     ~FakeHost() {
         for (std::byte* page : storage_) {
@@ -89,15 +90,23 @@ class FakeHost {
         }
     }
 
-    /// A VM's end, with all its steps.
+    /// A VM's end, with all its steps; `between` comes in between.
     void die(u16 id, Held held = Held::keep) {
-        while (!ffa->vm_died(VmId{id}, held)) {
-            ++steps;
+        for (dying = id; !ffa->vm_died(VmId{id}, held);) {
+            step_done();
         }
+        dying = 0;
     }
     void reset(u16 id, Held held = Held::keep) {
-        while (!ffa->vm_reset(VmId{id}, held)) {
-            ++steps;
+        for (dying = id; !ffa->vm_reset(VmId{id}, held);) {
+            step_done();
+        }
+        dying = 0;
+    }
+    void step_done() {
+        ++steps;
+        if (between) {
+            between();
         }
     }
 
@@ -162,6 +171,8 @@ class FakeHost {
     std::set<u64> bytes_read; // IPAs of TX that a single call has read; for the single-fetch check
     bool track_reads = false;
     u32 steps = 0; // that a VM's end took beyond the last
+    u16 dying = 0; // makes no calls
+    std::function<void()> between;
     int fail_alloc = 0, fail_hide = 0, fail_map = 0, fail_retrieve = 0, fail_write = 0,
         fail_read = 0; // countdowns; 0: never
 

@@ -43,6 +43,7 @@ class Guest {
     u32 buffer_pages = 1;
     bool v1_1 = true;
     u32 repeats = 0;
+    u32 patience = 0; // gives up a call after so many repeats in all; 0: never
     std::function<void()> between;
 
     Guest(FakeHost& h, u16 vm) : host(h), id(vm) {}
@@ -56,8 +57,14 @@ class Guest {
     }
     /// The guest executes the instruction again while it is not finished; `between` comes in between.
     Call call(Call c) {
+        if (host.dying == id) {
+            return {{FFA_ERROR, 0, static_cast<u32>(FFA_DENIED), 0, 0, 0, 0, 0}}; // it runs no vCPU
+        }
         for (const Call before = c; !host.ffa->handle(VmId{id}, c);) {
             ++repeats;
+            if (patience != 0 && repeats % patience == 0) {
+                return c; // it never comes back
+            }
             host.expect(std::memcmp(&before, &c, sizeof(c)) == 0, "an unfinished call changed registers");
             if (between) {
                 between();

@@ -33,14 +33,14 @@ struct Sea : Islands {
     }
     /// The call with its descriptor in place, not yet made.
     Call prepared(Kind kind) {
-        const auto d = a.share_descriptor(parts, {2}, options(kind));
-        a.put(a.tx(), d.data(), d.size());
-        return {{function_of(kind), d.size(), d.size(), 0, 0, 0, 0, 0}};
+        const auto bytes = a.share_descriptor(parts, {2}, options(kind));
+        a.put(a.tx(), bytes.data(), bytes.size());
+        return {{function_of(kind), bytes.size(), bytes.size(), 0, 0, 0, 0, 0}};
     }
     Call prepared_retrieve(Guest& g, u64 handle, Kind kind) {
-        const auto d = g.head(handle, 0, {g.id}, 1, kind == Kind::share ? ShareOptions{} : plain, false);
-        g.put(g.tx(), d.data(), d.size());
-        return {{FFA_MEM_RETRIEVE_REQ, d.size(), d.size(), 0, 0, 0, 0, 0}};
+        const auto bytes = g.head(handle, 0, {g.id}, 1, kind == Kind::share ? ShareOptions{} : plain, false);
+        g.put(g.tx(), bytes.data(), bytes.size());
+        return {{FFA_MEM_RETRIEVE_REQ, bytes.size(), bytes.size(), 0, 0, 0, 0, 0}};
     }
 };
 
