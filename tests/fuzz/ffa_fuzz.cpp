@@ -312,10 +312,8 @@ class Run {
                     --seen[m.pa];
                     continue;
                 }
-                const bool peer =
-                    p.owner == 0 || (p.owner != id && host_.ffa->is_revoked(VmId{id}, Ipa{ipa}) == false);
-                if (!peer || (p.state != PageStateFake::shared && p.state != PageStateFake::lent &&
-                              p.state != PageStateFake::donating && p.state != PageStateFake::retained)) {
+                if (p.state != PageStateFake::shared && p.state != PageStateFake::lent &&
+                    p.state != PageStateFake::donating && p.state != PageStateFake::retained) {
                     fail("a mapping of a page that is not shared");
                 }
             }

@@ -175,7 +175,7 @@ BARE = [
          "ffa", ("SHARE-1", "SCHED-1"), smp=1, timeout=60),
     *[Case(name, what,
            [Expect(line("(?:alpha|beta|gamma)", r"done: \d+ passed, 0 failed"))] * 3,
-           "ffa-lend", ("SHARE-1", "SHARE-3", "SCHED-1"), smp=smp, cpu=cpu, memory="1G", timeout=120)
+           "ffa-lend", ("SHARE-5", "SHARE-6"), smp=smp, cpu=cpu, memory="1G", timeout=120)
       for name, what, smp, cpu in (
           ("ffa-lend", "lend, donate, several borrowers, zeroes, 64 MiB scattered with interrupts between", 3,
            "cortex-a57"),
