@@ -72,7 +72,7 @@ struct Vm {
     bool incomplete =
         false; // a block of RAM is not mapped although its pages are the VM's: it cannot boot again
     bool patched = false; // some RAM pages are not those of `runs` any more: others kept the originals
-    bool dma = false; // has passthrough devices, which walk `space` too; set before the first share
+    bool dma = false;     // has passthrough devices, which walk `space` too; set before the first share
     u32 boots = 0;
     Vm* next_job = nullptr; // on a pCPU's job list
     u32 job_stage = 0;
