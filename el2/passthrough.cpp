@@ -193,6 +193,7 @@ Status assign_devices(World& world, Vm& vm, pci::VirtualBridge& bridge) {
         ATOLL_TRY(assign_one(world, vm, bridge, address));
     }
     vm.bridge = &bridge;
+    vm.dma = true; // what it retrieves, its devices reach [el2/ffa_ports.cpp]
     return {};
 }
 
