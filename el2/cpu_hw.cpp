@@ -130,7 +130,8 @@ void set_guest_sp(u64 value) {
 
 void prepare_spi(World& world, Intid spi, PcpuIndex target) {
     vgic::GicV3& gic = *world.gic;
-    const bool ok = gic.disable(target, spi).ok() && gic.set_priority(target, spi, vgic::host_priority).ok() &&
+    const bool ok = gic.disable(target, spi).ok() &&
+                    gic.set_priority(target, spi, vgic::host_priority).ok() &&
                     gic.set_trigger(target, spi, vgic::Trigger::level).ok() &&
                     gic.route(spi, world.pcpus[target.value]->mpidr).ok();
     if (!ok) {

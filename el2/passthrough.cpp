@@ -3,6 +3,8 @@
 // el2/passthrough.hpp. What the SMMU reports is in el2/dma_fault.cpp.
 #include "el2/passthrough.hpp"
 
+#include <bit>
+
 #include "el2/dispatch.hpp"
 #include "el2/hw.hpp"
 #include "el2/world.hpp"
@@ -187,7 +189,8 @@ Assignable find_assignable(const Passthrough& all, const PciAddress& address) {
 
 Status assign_devices(World& world, Vm& vm, pci::VirtualBridge& bridge) {
     const pci::VirtualBridge::Hooks hooks{&vm, &map_bar, &unmap_bar, &report_offence};
-    ATOLL_TRY(bridge.init({guest_map::pci_mem32, guest_map::pci_mem64, hooks, {&world, &now_us}, world.passthrough->mmio}));
+    ATOLL_TRY(bridge.init(
+        {guest_map::pci_mem32, guest_map::pci_mem64, hooks, {&world, &now_us}, world.passthrough->mmio}));
     vm.gic.set_host_lines({&vm, &resample_line});
     for (const PciAddress& address : vm.config->devices) {
         ATOLL_TRY(assign_one(world, vm, bridge, address));
@@ -208,8 +211,8 @@ bool devices_are_reset(Vm& vm) {
 Status connect_devices(Vm& vm) {
     World& world = *vm.world;
     for (AssignedDevice& device : all_devices(world)) {
-        if (device.vm != &vm) {
-            continue;
+        if (device.vm != &vm || !vm.bridge->came_back(devfn(device))) {
+            continue; // the bridge has told; the VM runs without it
         }
         if (const Status status = world.passthrough->smmu.attach(device.stream, stage2_of(vm));
             !status.ok()) {
@@ -242,6 +245,52 @@ void disconnect_devices(Vm& vm) {
     vm.bridge->reset();
 }
 
+namespace {
+
+/// `burst_limit` messages have come since the last look.
+void check_burst(World& world, AssignedDevice& device, u32 index, u32 spi) {
+    const u64 now = hw::counter();
+    const u64 span = burst_ms * world.counter_hz / 1000;
+    const bool storm = now - device.burst_began < span;
+    device.burst = 0;
+    device.burst_began = now;
+    if (!storm) {
+        return;
+    }
+    Passthrough& all = *world.passthrough;
+    const u32 lpi = gic::first_lpi + index * lpis_per_device + spi;
+    if (!all.its.set_enabled(lpi, device.device_id, spi, false).ok()) {
+        return;
+    }
+    // The bit after the masking and before the deadline: whoever finds it lets go what is masked.
+    device.held_back[spi / 32].fetch_or(1u << (spi % 32), std::memory_order_release);
+    all.let_go_at.store(now + span, std::memory_order_release);
+    hw::send_kick(PcpuIndex{0}); // it arms its timer anew
+    ++device.storms;
+    if (may_report(*device.vm)) {
+        log::warn("{}: device {}: over {} messages in {} ms: that interrupt (SPI {}) waits for {} ms",
+                  device.vm->name(), PciText(device.address).text(), burst_limit, burst_ms, spi, burst_ms);
+    }
+}
+
+} // namespace
+
+void let_messages_go(World& world) {
+    Passthrough& all = *world.passthrough;
+    all.let_go_at.store(~u64{0}, std::memory_order_relaxed);
+    for (u32 index = 0; index < all.device_count; ++index) {
+        AssignedDevice& device = all.devices[index];
+        for (u32 word = 0; word < std::size(device.held_back); ++word) {
+            for (u32 bits = device.held_back[word].exchange(0, std::memory_order_acquire); bits != 0;
+                 bits &= bits - 1) {
+                const u32 spi = 32 * word + static_cast<u32>(std::countr_zero(bits));
+                static_cast<void>(all.its.set_enabled(gic::first_lpi + index * lpis_per_device + spi,
+                                                      device.device_id, spi, true));
+            }
+        }
+    }
+}
+
 void on_lpi(World& world, u32 lpi) {
     const u32 number = lpi - gic::first_lpi;
     const u32 index = number / lpis_per_device;
@@ -253,6 +302,9 @@ void on_lpi(World& world, u32 lpi) {
         return; // its last words before the VM stopped
     }
     device.messages.fetch_add(1, std::memory_order_relaxed);
+    if (++device.burst >= burst_limit) [[unlikely]] {
+        check_burst(world, device, index, number % lpis_per_device);
+    }
     kick_vcpus(*device.vm, device.vm->gic.pulse(Intid{number % lpis_per_device}));
 }
 

@@ -42,6 +42,11 @@ struct AssignedDevice {
     std::atomic<bool> connected{false};
     std::atomic<u64> messages{0};
     u64 faults = 0;
+    // Against storms of messages; the pCPU that its LPIs go to counts.
+    u32 burst = 0;
+    u64 burst_began = 0;
+    std::atomic<u32> held_back[lpis_per_device / 32] = {}; // a bit for each LPI that is masked for a while
+    u64 storms = 0;
 };
 
 /// The last fault that was told, and how many like it came since.
@@ -72,6 +77,7 @@ struct Passthrough {
     AssignedDevice* on_line[1020]{}; // by the host's INTID: who is first on that line; all of one VM
     FaultRun last_fault{};
     std::atomic<bool> faults_left{false}; // events wait that no interrupt will tell
+    std::atomic<u64> let_go_at{~u64{0}};  // when held-back messages are let through again, in counter ticks
 };
 
 /// Makes the VM's host bridge with its functions: at build time, before any VM runs, once the vCPUs have their CPUs. The
@@ -98,8 +104,13 @@ Status connect_devices(Vm& vm);
 /// On return no device of the VM reaches memory or signals, and their resets have begun. No vCPU of it runs.
 void disconnect_devices(Vm& vm);
 
-/// An LPI was acknowledged and its priority dropped.
+/// An LPI was acknowledged and its priority dropped. A device that sends more than `burst_limit` in `burst_ms` has that
+/// message masked for as long: it stays pending at the redistributor, so none is lost, and others get the pCPU.
 void on_lpi(World& world, u32 lpi);
+constexpr u32 burst_limit = 1000;
+constexpr u64 burst_ms = 10;
+/// Housekeeping, when Passthrough::let_go_at has come. Boot CPU.
+void let_messages_go(World& world);
 /// An SPI that EL2 does not know otherwise. False: nobody's; it is to be deactivated. True: the guest's deactivation
 /// will do it.
 bool on_host_line(World& world, Intid spi);

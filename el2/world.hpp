@@ -64,7 +64,7 @@ struct World {
     stage2::TableMemory::Config table_memory{};
     ffa::Ffa ffa{};
     Console console{};
-    vgic::GicV3* gic = nullptr; // the physical one; *_hw files know its face
+    vgic::GicV3* gic = nullptr;         // the physical one; *_hw files know its face
     Passthrough* passthrough = nullptr; // nullptr: this machine's devices stay unused
     HostIntids intids{};
     IdRegisters host_ids{};

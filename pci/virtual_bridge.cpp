@@ -189,6 +189,12 @@ bool VirtualBridge::poll() {
     return idle;
 }
 
+bool VirtualBridge::came_back(u8 devfn) {
+    const LockGuard guard(lock_);
+    const VirtualFunction* const f = find(devfn);
+    return f != nullptr && !f->lost;
+}
+
 u64 VirtualBridge::next_poll_us() {
     const LockGuard guard(lock_);
     u64 next = ~u64{0};

@@ -94,6 +94,9 @@ class VirtualBridge final : public mmio_emul::Device {
     /// When poll() has something to do, in the clock's microseconds; ~0 when nothing.
     u64 next_poll_us();
 
+    /// False when the function at `devfn` did not come back from its last reset: nobody may have it.
+    bool came_back(u8 devfn);
+
     std::size_t function_count() const { return functions_.size(); }
 
   private:

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+// Passthrough as a whole: the real core, SMMU driver, PCI code and ITS driver over models of the SMMU, the bus and the
+// ITS. What a device of a VM reaches, and when, and what it can signal. [docs/dma.md]
+#include <cstring>
+
+#include "el2/housekeeping.hpp"
+#include "el2/passthrough.hpp"
+#include "tests/support/el2_world.hpp"
+#include "tests/support/its_model.hpp"
+#include "tests/support/pci_model.hpp"
+#include "tests/support/smmu_model.hpp"
+
+using namespace atl;
+using namespace atl::test;
+
+namespace {
+
+constexpr PciAddress nvme_at{0, 0, 2, 0};
+constexpr PciAddress nic_at{0, 0, 3, 0};
+constexpr StreamId nvme_stream{0x10};
+constexpr StreamId nic_stream{0x18};
+constexpr u64 ecam = guest_map::pci_config.base.value;
+constexpr u32 host_line = 37; // INTA of slot 2
+constexpr u32 first_event = guest_map::first_mbi;
+
+/// A machine with two VMs: vm 1 has a disk, vm 2 a network card.
+struct Rig {
+    Machine m{{{.ram_mib = 4}, {.ram_mib = 4, .first_pcpu = 1}}, 2, 32};
+    SmmuModel smmu;
+    PciModel bus;
+    ItsModel its;
+    PciFn& nvme;
+    PciFn& nic;
+    std::unique_ptr<Passthrough> all = std::make_unique<Passthrough>();
+    pci::VirtualBridge bridges[2]{};
+
+    Rig() : nvme(bus.add(nullptr, 2, 0, 0x0010'1b36, 0x010802)), nic(bus.add(nullptr, 3, 0, 0x10d3'8086)) {
+        nvme.bar64(0, 0x4000);
+        nvme.add_msix(0x40, 65, 0, 0x2000, 0x3000);
+        nvme.add_pcie(0x80, 0, true);
+        nvme.set(0x3d, 1, 1);
+        nic.bar32(0, 0x2'0000);
+        nic.add_pm(0x60);
+        bus.seal();
+        m.world.passthrough = all.get();
+        REQUIRE(all->smmu.init({{SmmuModel::registers, smmu::register_bytes}, smmu.pages(), Pa{u64{1} << 32}})
+                    .ok());
+        m.world.table_memory.smmu = {
+            all.get(), [](void* context, const stage2::TlbScope& scope) {
+                static_cast<Passthrough*>(context)->smmu.invalidate(
+                    {scope.vmid(), scope.base, scope.bytes, scope.stride(), scope.whole_vm});
+            }};
+        REQUIRE(pci::enumerate(all->topology, bus.host).ok());
+        pci::assign(all->topology);
+        const vgic::ItsPages pages{
+            &its, [](void* c, unsigned order) { return static_cast<ItsModel*>(c)->allocate(order); },
+            [](void* c, Pa p, unsigned order) { static_cast<ItsModel*>(c)->release(p, order); }};
+        REQUIRE(all->its.init({Pa{ItsModel::base}, gic::gits::frames_size}, pages).ok());
+        its.configuration = all->its.configuration_table().value;
+        for (u16 cpu = 0; cpu < 2; ++cpu) {
+            REQUIRE(all->its.map_collection(cpu, u64{cpu} << 16).ok());
+        }
+        all->mmio = bus.mmio();
+        all->routes = {nullptr, [](const void*, u32 rid) { return Result<StreamId>(StreamId{rid}); },
+                       [](const void*, u32 rid) { return Result<u32>(rid); },
+                       [](const void*, unsigned device, unsigned pin) {
+                           return pin == 0 ? 0u : 35u + ((device + pin - 1) & 3);
+                       }};
+        for (unsigned id = 1; id <= 2; ++id) {
+            vgic::Config gic;
+            gic.vcpus = m.vm(id).vcpu_count;
+            gic.spis = guest_map::spis_with_devices;
+            REQUIRE(m.vm(id).gic.init(gic).ok());
+            REQUIRE(m.configs[id - 1]->devices.push_back(id == 1 ? nvme_at : nic_at));
+            REQUIRE(assign_devices(m.world, m.vm(id), bridges[id - 1]).ok());
+        }
+    }
+
+    /// Time goes on for everybody.
+    void pass_ms(u64 ms) {
+        for (u64 i = 0; i < ms; ++i) {
+            m.pass(m.world.counter_hz / 1000);
+            bus.now_us += 1000;
+            m.settle();
+        }
+    }
+    void boot(unsigned id) {
+        REQUIRE(create_vm(m.world, m.vm(id)).ok());
+        m.settle();
+        for (unsigned i = 0; i < 500 && m.vm(id).state != VmState::running; ++i) {
+            pass_ms(1);
+        }
+        REQUIRE(m.vm(id).state == VmState::running);
+    }
+    AssignedDevice& device(unsigned id) { return all->devices[id - 1]; }
+    u64 config(unsigned id) { return ecam + (u64{device(id).slot} << 15); }
+    /// The guest turns on memory decoding and bus mastering.
+    void enable(unsigned id) { m.write(m.load(m.vcpu(id)), Ipa{config(id) + 4}, 6, 2); }
+
+    /// What the table of the VM says goes to the model, then the device's access.
+    SmmuModel::Access dma(StreamId stream, Ipa ipa, bool write) {
+        for (unsigned id = 1; id <= 2; ++id) {
+            Vm& vm = m.vm(id);
+            if (!vm.space.alive()) {
+                continue;
+            }
+            auto& leaves = smmu.tables[stage2::root_of(vm.space.vttbr()).value];
+            leaves.erase(ipa.align_down(page_size).value);
+            if (const auto walk = vm.space.walk(ipa.align_down(page_size)); walk.mapped) {
+                CHECK(walk.level == 3); // never a block under a device
+                leaves[ipa.align_down(page_size).value] = {walk.pa.value, walk.attributes.write, page_size};
+            }
+        }
+        return smmu.dma(stream, ipa, write);
+    }
+    bool reaches(StreamId stream, unsigned id, Ipa ipa) {
+        const auto access = dma(stream, ipa, true);
+        const auto pa = m.vm(id).space.translate(ipa);
+        return access.ok && pa.ok() && access.pa == *pa;
+    }
+};
+
+constexpr Ipa ram{0x4000'3000};
+
+} // namespace
+
+TEST_CASE("passthrough: a device reaches its VM's memory while the VM runs, and nothing before and after") {
+    Rig r;
+    CHECK_FALSE(r.dma(nvme_stream, ram, true).ok);
+    r.boot(1);
+    CHECK(r.nvme.resets >= 1);
+    CHECK((r.nvme.command() & 4) == 0); // its guest has not asked for mastering yet
+    r.enable(1);
+    CHECK((r.nvme.command() & 4) != 0);
+    CHECK(r.reaches(nvme_stream, 1, ram));
+    CHECK_FALSE(r.dma(nic_stream, ram, true).ok);
+    CHECK_FALSE(r.dma(nvme_stream, Ipa{0x900'0000}, true).ok); // an emulated device
+    CHECK_FALSE(r.dma(nvme_stream, Ipa{0x4000'0000 + 4 * mib}, true).ok);
+
+    r.boot(2);
+    r.enable(2);
+    CHECK(r.reaches(nic_stream, 2, ram));
+    CHECK(r.reaches(nvme_stream, 1, ram)); // the same IPA, another page
+    CHECK(r.m.vm(1).space.translate(ram)->value != r.m.vm(2).space.translate(ram)->value);
+
+    const unsigned resets = r.nvme.resets;
+    stop_vm(r.m.vm(1), AfterStop::off, false);
+    r.m.settle();
+    CHECK_FALSE(r.dma(nvme_stream, ram, true).ok);
+    CHECK((r.nvme.command() & 4) == 0);
+    CHECK(r.reaches(nic_stream, 2, ram));
+    r.pass_ms(300);
+    CHECK(r.m.vm(1).state == VmState::absent);
+    CHECK(r.nvme.resets > resets);
+    CHECK_FALSE(r.nvme.mastering_at_reset);
+    r.boot(1);
+    CHECK(r.reaches(nvme_stream, 1, ram));
+    CHECK(r.smmu.violations.empty());
+    CHECK_FALSE(r.smmu.bypassed);
+    CHECK(r.its.mistakes == 0);
+    CHECK(r.nvme.early_accesses == 0);
+}
+
+TEST_CASE("passthrough: a restart disconnects first, resets, and connects again at the end") {
+    Rig r;
+    r.boot(1);
+    r.enable(1);
+    stop_vm(r.m.vm(1), AfterStop::restart, false);
+    bool reached = false;
+    for (unsigned i = 0; i < 500 && (i == 0 || r.m.vm(1).state != VmState::running); ++i) {
+        r.m.settle();
+        if (r.m.vm(1).state != VmState::running) {
+            reached = reached || r.dma(nvme_stream, ram, true).ok;
+        }
+        r.pass_ms(1);
+    }
+    CHECK_FALSE(reached);
+    REQUIRE(r.m.vm(1).state == VmState::running);
+    CHECK((r.nvme.command() & 7) == 0); // as after power-on
+    r.enable(1);
+    CHECK(r.reaches(nvme_stream, 1, ram));
+}
+
+TEST_CASE("passthrough: messages become SPIs of the device's own VM, and of nobody when it is off") {
+    Rig r;
+    const u32 lpi = r.its.msi(nvme_stream.value, first_event + 2);
+    REQUIRE(lpi >= gic::first_lpi);
+    on_lpi(r.m.world, lpi); // it has not started
+    CHECK(r.device(1).messages.load() == 0);
+    r.boot(1);
+    on_lpi(r.m.world, lpi);
+    CHECK(r.device(1).messages.load() == 1);
+    const u64 pending = gic::gicd::ispendr + (first_event + 2) / 32 * 4;
+    Vcpu& v = r.m.load(r.m.vcpu(1));
+    CHECK(((r.m.read(v, guest_map::gicd.base + pending) >> ((first_event + 2) % 32)) & 1) == 1);
+    CHECK(r.its.msi(nvme_stream.value, 33) == 0); // the UART's SPI is none of its events
+    CHECK(r.its.msi(0, first_event) == 0);
+    const u32 other = r.its.msi(nic_stream.value, first_event + 2);
+    CHECK(other != lpi);
+    CHECK(r.its.target_of(nic_stream.value, first_event + 2) == 0x1'0000); // where its VM's first vCPU lives
+    for (const u32 nonsense :
+         {gic::first_lpi + 2 * lpis_per_device, gic::first_lpi + vgic::lpi_count - 1, ~u32{0}}) {
+        on_lpi(r.m.world, nonsense);
+    }
+    CHECK(r.device(1).messages.load() == 1);
+    CHECK(r.device(2).messages.load() == 0);
+}
+
+TEST_CASE("passthrough: a storm of messages waits, others go on, and nothing is lost") {
+    Rig r;
+    r.boot(1);
+    const u32 storm = r.its.msi(nvme_stream.value, first_event);
+    r.pass_ms(20);
+    unsigned taken = 0;
+    while (r.its.msi(nvme_stream.value, first_event) != 0 && taken < 10 * burst_limit) {
+        on_lpi(r.m.world, storm);
+        ++taken;
+    }
+    CHECK(taken >= burst_limit);
+    CHECK(taken <= 2 * burst_limit);
+    CHECK(r.its.msi(nvme_stream.value, first_event + 1) != 0);
+    CHECK(r.m.hw().logged("messages in 10 ms"));
+    CHECK(housekeeping_deadline(r.m.world) <= r.m.hw().counter + r.m.world.counter_hz / 100);
+    r.pass_ms(12);
+    housekeep(r.m.world, r.m.hw().counter);
+    CHECK(r.its.msi(nvme_stream.value, first_event) == storm);
+    // As many, but spread out: no storm.
+    for (unsigned i = 0; i < 3 * burst_limit; ++i) {
+        r.m.hw().counter += r.m.world.counter_hz / 50'000;
+        on_lpi(r.m.world, storm);
+        CHECK(r.its.msi(nvme_stream.value, first_event) == storm);
+    }
+    CHECK(r.device(1).storms == 1);
+    CHECK(r.its.mistakes == 0);
+}
+
+TEST_CASE("passthrough: an INTx line stays active on the host until the guest deactivates its SPI") {
+    Rig r;
+    CHECK_FALSE(on_host_line(r.m.world, Intid{host_line})); // nobody runs: EL2 deactivates it
+    CHECK_FALSE(on_host_line(r.m.world, Intid{host_line + 1}));
+    CHECK_FALSE(on_host_line(r.m.world, Intid{1019}));
+    r.boot(1);
+    auto& spi = r.m.hw().host_spis[host_line];
+    CHECK(spi.enabled);
+    spi.active = true;
+    CHECK(on_host_line(r.m.world, Intid{host_line}));
+    const u32 own = guest_map::first_spi + guest_map::pci_spi + r.device(1).line;
+    Vcpu& v = r.m.load(r.m.vcpu(1));
+    CHECK(((r.m.read(v, guest_map::gicd.base + gic::gicd::ispendr + own / 32 * 4) >> (own % 32)) & 1) == 1);
+    CHECK(spi.active);
+    // Made active and inactive again by the registers, which is how a guest without a CPU interface would do it.
+    r.m.write(v, guest_map::gicd.base + gic::gicd::isactiver + own / 32 * 4, 1u << (own % 32));
+    r.m.write(v, guest_map::gicd.base + gic::gicd::icactiver + own / 32 * 4, 1u << (own % 32));
+    r.m.read(v, guest_map::gicd.base + gic::gicd::isactiver + own / 32 * 4);
+    CHECK_FALSE(spi.active);
+    spi.active = true;
+    CHECK(on_host_line(r.m.world, Intid{host_line}));
+    stop_vm(r.m.vm(1), AfterStop::off, false);
+    r.m.settle();
+    CHECK_FALSE(spi.enabled);
+    CHECK_FALSE(spi.active); // no orphan
+}
+
+TEST_CASE("passthrough: a guest's BAR is mapped where it puts it, and where nothing is reads give ones") {
+    Rig r;
+    r.boot(1);
+    Vcpu& v = r.m.load(r.m.vcpu(1));
+    CHECK(r.m.read(v, Ipa{r.config(1)}) == 0x0010'1b36);
+    CHECK(r.m.read(v, Ipa{ecam + (30 << 15)}) == 0xffff'ffff);
+    CHECK(r.m.read(v, guest_map::pci_mem32.base) == 0xffff'ffff);
+    r.m.write(v, guest_map::pci_mem64.base, 7);
+    const Ipa at = guest_map::pci_mem64.base + 0x1'0000;
+    r.m.write(v, Ipa{r.config(1) + 0x10}, at.value & 0xffff'ffff);
+    r.m.write(v, Ipa{r.config(1) + 0x14}, at.value >> 32);
+    CHECK_FALSE(r.m.vm(1).space.translate(at).ok());
+    r.enable(1);
+    REQUIRE(r.m.vm(1).space.translate(at).ok());
+    CHECK(r.m.vm(1).space.translate(at)->value == r.nvme.bar_address(0));
+    CHECK(r.m.vm(1).space.walk(at).attributes == stage2::device_attributes);
+    r.m.write(v, Ipa{r.config(1) + 0x14}, 0); // over the low windows: not there
+    CHECK_FALSE(r.m.vm(1).space.translate(at).ok());
+    r.m.write(v, Ipa{r.config(1) + 0x10}, 0x4000'0000); // over RAM
+    CHECK(r.m.hw().logged("does not decode"));
+    CHECK(r.m.vm(1).space.walk(Ipa{0x4000'0000}).attributes == stage2::ram_attributes);
+    // A VM without devices has no such windows.
+    Machine plain;
+    plain.boot(1);
+    u64 value = 0;
+    CHECK_FALSE(pci_read(plain.vm(1), {}, guest_map::pci_config.base, 4, value));
+    CHECK_FALSE(pci_write(plain.vm(1), {}, guest_map::pci_mem32.base, 4, 0));
+}
+
+TEST_CASE("passthrough: a fault is told once, with who, what and where, and its repeats are counted") {
+    Rig r;
+    r.boot(1);
+    for (u64 offset = 0; offset < 256; offset += 4) {
+        CHECK_FALSE(r.dma(nvme_stream, Ipa{0x900'0000 + offset}, true).ok);
+    }
+    on_smmu_event(r.m.world);
+    CHECK(r.m.hw().logged(
+        "vm1: device 0000:00:02.0 (StreamID 16): write of ipa 0x9000000, where it has no memory"));
+    CHECK(r.m.hw().logged("63 more times"));
+    CHECK(r.device(1).faults == 64);
+    unsigned told = 0;
+    for (const std::string& line : r.m.hw().log) {
+        told += line.find("write of ipa") != std::string::npos ? 1 : 0;
+    }
+    CHECK(told == 1);
+    // More than one call may handle: the rest comes with housekeeping, guests run in between.
+    for (u64 i = 0; i < 1000; ++i) {
+        r.dma(nvme_stream, Ipa{0x900'0000 + i * page_size}, false);
+    }
+    on_smmu_event(r.m.world);
+    CHECK(r.all->faults_left.load());
+    CHECK(housekeeping_deadline(r.m.world) <= r.m.hw().counter + r.m.world.counter_hz / 500);
+    for (unsigned i = 0; i < 20 && r.all->faults_left.load(); ++i) {
+        housekeep(r.m.world, r.m.hw().counter);
+    }
+    CHECK_FALSE(r.all->faults_left.load());
+    CHECK(r.device(1).faults == 1064);
+}
+
+TEST_CASE("passthrough: what a manifest may name") {
+    Rig r;
+    CHECK(find_assignable(*r.all, nvme_at).why.empty());
+    CHECK(find_assignable(*r.all, nvme_at).intx == host_line);
+    CHECK(find_assignable(*r.all, nic_at).intx == host_line + 1);
+    CHECK(find_assignable(*r.all, {0, 0, 9, 0}).why == "there is no such PCI function on this machine");
+    CHECK(find_assignable(*r.all, {1, 0, 2, 0}).why == "there is no such PCI function on this machine");
+    r.all->routes.stream = [](const void*, u32) { return Result<StreamId>(Error::not_found); };
+    CHECK(find_assignable(*r.all, nvme_at).why.find("does not go through the SMMU") !=
+          std::string_view::npos);
+    r.all->unusable.assign("this machine has no SMMUv3");
+    CHECK(find_assignable(*r.all, nvme_at).why == "this machine has no SMMUv3");
+}
+
+TEST_CASE(
+    "passthrough: a device that does not come back from its reset is nobody's, and its VM runs without it") {
+    Rig r;
+    r.boot(1);
+    stop_vm(r.m.vm(1), AfterStop::restart, false);
+    r.nvme.dies = true;
+    r.pass_ms(3000);
+    CHECK(r.m.vm(1).state == VmState::running);
+    CHECK(r.m.hw().logged("did not come back"));
+    CHECK_FALSE(r.dma(nvme_stream, ram, true).ok);
+    r.enable(1);
+    CHECK_FALSE(r.dma(nvme_stream, ram, true).ok);
+    CHECK(r.m.read(r.m.load(r.m.vcpu(1)), Ipa{r.config(1)}) == 0xffff'ffff);
+    r.boot(2);
+    CHECK(r.reaches(nic_stream, 2, ram));
+}
