@@ -300,7 +300,7 @@ SHARING = [
           *shell("beta", "lagoon watch &", r"--\r*\n"),
           *shell("alpha", "lagoon share --peer beta --label calm --size 1M --fill 3 --ro --keep && echo kept-$((1+1))",
                  r"\[beta\] 0x\w+ from alpha +calm +1 MiB, read-only, [^\r\n]*offered"),
-          *shell("beta", "killall lagoon", "Terminated"),
+          *shell("beta", "killall lagoon; wait; echo ended-$((3+3))", "ended-6"),
           *shell("beta", "lagoon import --peer alpha --label calm --ro --verify --try-write && echo tried-$((2+2))",
                  "tried-4"),
           *shell("alpha", "lagoon reclaim calm && echo back-$((2+3))", "back-5")],
