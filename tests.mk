@@ -73,6 +73,18 @@ build/bundles/%.bundle: guests/manifests/%.dts tools/bundle.py
 bundle-ready: $(if $(MANIFEST),$(filter build/initramfs-% build/guests/%,$(call resolved,"$(MANIFEST)")))
 bundles: $(BUNDLES) $(GALLERY_BUNDLES)
 
+# ---- fault injection -------------------------------------------------------------------------------------------
+# An image that forgets the SMMU when a mapping goes away: case dma-fault-injection wants to see it caught.
+FAULT_OBJECT := build/fault/passthrough_hw.o
+$(FAULT_OBJECT): boot/passthrough_hw.cpp Makefile | $(DEPS)/libfdt/libfdt.a
+	@mkdir -p $(@D)
+	@$(CXX) $(CXXFLAGS) -DATOLL_FAULT_DROP_SMMU_TLBI -c $< -o $@
+-include $(FAULT_OBJECT:.o=.d)
+build/atoll-fault.img: build/atoll.elf $(FAULT_OBJECT)
+	@$(CXX) $(LDFLAGS) $(filter-out %/boot/passthrough_hw.cpp.o,$(OBJECTS)) $(FAULT_OBJECT) build/symbols.S \
+	    $(DEPS)/libfdt/libfdt.a -o build/fault/atoll.elf
+	@$(CROSS)objcopy -O binary build/fault/atoll.elf $@
+
 # ---- checks ----------------------------------------------------------------------------------------------------
 .PHONY: image-checks lint qemu-tests test bench fuzz
 image-checks: build/atoll.elf
@@ -81,7 +93,7 @@ image-checks: build/atoll.elf
 lint: setup
 	@$(PYTHON) tools/lint.py
 
-qemu-tests: build/atoll.img bundles
+qemu-tests: build/atoll.img build/atoll-fault.img bundles
 	$(PYTHON) tests/qemu/run.py $(CASES)
 
 # Each step builds what it needs and counts as failed when it cannot; the last line is the sum.

@@ -36,6 +36,13 @@ void free_pages(void* context, Pa pages, unsigned order) {
     static_cast<void>(static_cast<el2::World*>(context)->pool.free(pages, order));
 }
 
+void invalidate_smmu([[maybe_unused]] void* context, [[maybe_unused]] const stage2::TlbScope& scope) {
+#ifndef ATOLL_FAULT_DROP_SMMU_TLBI // defined for build/atoll-fault.img, which a test must notice [tests.mk]
+    static_cast<el2::Passthrough*>(context)->smmu.invalidate(
+        {scope.vmid(), scope.base, scope.bytes, scope.stride(), scope.whole_vm});
+#endif
+}
+
 Pa end_of_ram(const Platform& platform) {
     Pa end{};
     for (const Range<Pa>& range : platform.ram) {
@@ -91,11 +98,7 @@ void Host::init_smmu() {
         unusable(*all, "its SMMUv3 cannot be used (see above)");
         return;
     }
-    world->table_memory.smmu = {
-        all, [](void* context, const stage2::TlbScope& scope) {
-            static_cast<el2::Passthrough*>(context)->smmu.invalidate(
-                {scope.vmid(), scope.base, scope.bytes, scope.stride(), scope.whole_vm});
-        }};
+    world->table_memory.smmu = {all, &invalidate_smmu};
     if (!all->smmu.features().coherent) {
         world->table_memory.coherent_walkers = false;
     }

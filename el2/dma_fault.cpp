@@ -10,6 +10,7 @@ namespace atl::el2 {
 namespace {
 
 constexpr unsigned events_at_once = 128; // bounds the time in one interrupt
+constexpr u64 least_repeats = 16;        // fewer are one small transfer
 
 const AssignedDevice* owner_of(const Passthrough& all, StreamId stream) {
     for (unsigned i = 0; i < all.device_count; ++i) {
@@ -29,12 +30,8 @@ bool continues(const FaultRun& run, const smmu::FaultRecord& next) {
 
 void end_run(Passthrough& all) {
     FaultRun& run = all.last_fault;
-    if (run.any && run.repeats != 0) {
-        const AssignedDevice* const device = owner_of(all, run.record.stream);
-        if (device == nullptr || may_report(*device->vm)) {
-            log::warn("StreamID {}: the last fault {} more times in that page", run.record.stream,
-                      run.repeats);
-        }
+    if (run.any && run.told && run.repeats >= least_repeats) {
+        log::warn("StreamID {}: the same {} more times in that page", run.record.stream, run.repeats);
     }
     run = {};
 }
@@ -47,13 +44,14 @@ std::string_view place_of(const Vm& vm, Ipa ipa) {
                                                                : "where it has no memory";
 }
 
-void tell(const AssignedDevice* device, const smmu::FaultRecord& record) {
+/// False: this VM has had its share of the log.
+bool tell(const AssignedDevice* device, const smmu::FaultRecord& record) {
     const char* const what = record.instruction ? "fetch" : record.read ? "read" : "write";
     if (device == nullptr) {
         log::warn("a device that no VM has (StreamID {}): {} at {:x} stopped: {} ({})", record.stream, what,
                   record.ipa, smmu::reason(record.kind), smmu::to_string(record.kind));
     } else if (!may_report(*device->vm)) {
-        return;
+        return false;
     } else if (record.has_address) {
         log::warn("{}: device {} (StreamID {}): {} of ipa {:x}, {}, stopped: {} ({})", device->vm->name(),
                   PciText(device->address).text(), record.stream, what, record.ipa,
@@ -63,6 +61,7 @@ void tell(const AssignedDevice* device, const smmu::FaultRecord& record) {
                   PciText(device->address).text(), record.stream, smmu::reason(record.kind),
                   smmu::to_string(record.kind));
     }
+    return true;
 }
 
 void take_fault(void* context, const smmu::FaultRecord& record) {
@@ -76,8 +75,7 @@ void take_fault(void* context, const smmu::FaultRecord& record) {
         return;
     }
     end_run(all);
-    all.last_fault = {record, true, 0};
-    tell(device, record);
+    all.last_fault = {record, true, tell(device, record), 0};
 }
 
 } // namespace

@@ -53,6 +53,7 @@ struct AssignedDevice {
 struct FaultRun {
     smmu::FaultRecord record{};
     bool any = false;
+    bool told = false; // else the VM's share of the log was used up
     u64 repeats = 0;
 };
 

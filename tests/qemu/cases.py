@@ -521,6 +521,18 @@ DEVICES = [
           *block_device("alpha", "nvme0n1")],
          "devices-two", ("DMA-2", "DMA-3"), machine=DEVICE_MACHINE, timeout=300,
          extra=plug(NVME, (user_net(4), "e1000e,netdev=net4,addr=3"))),
+    *[Case(f"dma{name}", "what a device reaches: its VM's memory and what is shared with it; nothing before, besides and after",
+           [Expect(r"\[atoll\] warning: beta: device 0000:00:02.0 \(StreamID 16\): write of ipa 0x42000000, where it has no "
+                   r"memory, stopped: [^\r\n]*F_TRANSLATION"),
+            Expect(line("(?:alpha|beta)", r"done: \d+ passed, 0 failed")),
+            Expect(line("(?:alpha|beta)", r"done: \d+ passed, 0 failed"))],
+           "dma", ("DMA-5", "DMA-6"), machine=DEVICE_MACHINE, cpu=cpu, smp=smp, timeout=90,
+           extra=("-device", "edu,dma_mask=0xffffffffffffffff,addr=2"))
+      for name, cpu, smp in (("", "cortex-a72", 2), ("-one-cpu", "neoverse-n1", 1))],
+    Case("dma-fault-injection", "an EL2 that forgets the SMMU's invalidation is caught: the device writes to a page that was reclaimed",
+         [Expect(line("alpha", r"FAIL dma\.reclaimed_page_is_unchanged[^\r\n]*"))],
+         "dma", ("DMA-5",), machine=DEVICE_MACHINE, timeout=90, image="build/atoll-fault.img", may_fail=True,
+         extra=("-device", "edu,dma_mask=0xffffffffffffffff,addr=2")),
     Case("devices-refused", "devices that cannot be given: each with its reason; the other VMs start",
          [Expect(r"/vms/absent: devices = .*0000:00:1e.0: there is no such PCI function"),
           Expect(r"/vms/bypass: devices = .*0000:00:04.0: .*bypasses the SMMU"),

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: Apache-2.0
+// Payload dma: what a device of a guest's own reaches, and what not. Boot argument dma.device: the VM with QEMU's `edu`
+// device (docs/specs/edu.rst in QEMU), MMU off, no driver but this one; dma.owner: a VM that shares pages with it and
+// watches that nothing else of its memory changes. What is stopped is also told by EL2, which the QEMU case looks for.
+#include "guests/bare/rt/ffa.hpp"
+
+using namespace atl;
+using namespace atl::bare;
+
+namespace {
+
+constexpr u16 owner_id = 1;
+constexpr u16 device_id = 2;
+constexpr u64 page_bytes = 4096;
+constexpr u64 words = page_bytes / 8;
+
+enum class Step : u32 { use = 1, use_read_only, after_reclaim, finish, answer };
+
+constexpr u64 pattern(u64 i) {
+    return 0xd3a'0000'0000'0000 + i * 0x9e37'79b9;
+}
+
+// ---- the edu device ----
+
+constexpr u64 ecam = 0x3f00'0000;
+constexpr u64 bar_at = 0x1000'0000;
+constexpr u64 buffer_at = 0x4'0000; // in the device's own address space
+constexpr u64 message_page = 0x0809'0000;
+
+/// Its configuration space, 0 when it is not there.
+u64 find_edu() {
+    for (u64 slot = 0; slot < 32; ++slot) {
+        if (read32(ecam + (slot << 15)) == 0x11e8'1234) {
+            return ecam + (slot << 15);
+        }
+    }
+    return 0;
+}
+
+/// One transfer of `bytes` between memory at `ipa` and the start of the device's buffer. False: it never ended.
+bool transfer(u64 ipa, u32 bytes, bool to_memory) {
+    dsb(); // what was written to memory is there before the device is told
+    write32(bar_at + 0x80, to_memory ? buffer_at : static_cast<u32>(ipa));
+    write32(bar_at + 0x88, to_memory ? static_cast<u32>(ipa) : buffer_at);
+    write32(bar_at + 0x90, bytes);
+    write32(bar_at + 0x98, to_memory ? 3 : 1);
+    const u64 end = now() + 2 * BARE_READ("cntfrq_el0");
+    while ((read32(bar_at + 0x98) & 1) != 0) {
+        if (now() > end) {
+            return false;
+        }
+        yield();
+    }
+    dsb();
+    return true;
+}
+
+alignas(4096) u64 source[words];
+alignas(4096) u64 target[words];
+
+/// The device's buffer into `target`.
+bool look() {
+    for (u64& word : target) {
+        word = 0;
+    }
+    return transfer(address_of(target), page_bytes, true);
+}
+
+u64 differences(u64 salt) {
+    u64 wrong = 0;
+    for (u64 i = 0; i < words; ++i) {
+        wrong += target[i] == pattern(i + salt) ? 0 : 1;
+    }
+    return wrong;
+}
+
+/// The device's buffer holds pattern(salt + i) from now on.
+void fill_device(u64 salt) {
+    for (u64 i = 0; i < words; ++i) {
+        source[i] = pattern(i + salt);
+    }
+    report("dma.fill", transfer(address_of(source), page_bytes, false));
+}
+
+bool start_edu() {
+    const u64 config = find_edu();
+    report("dma.edu_found", config != 0);
+    if (config == 0) {
+        return false;
+    }
+    report_equal("dma.other_slots_are_empty", read32(ecam + (31 << 15)), 0xffff'ffff);
+    write32(config + 0x10, bar_at);
+    report_equal("dma.bar_reads_ones_before_decoding", read32(bar_at), 0xffff'ffff);
+    write32(config + 4, 2);
+    report_equal("dma.edu_identification", read32(bar_at) & 0xffff, 0x00ed);
+    fill_device(0);
+    // Mastering is off: the device believes that it has read, and has not.
+    report("dma.no_master_no_dma", look() && differences(0) != 0);
+    write32(config + 4, 6);
+    return true;
+}
+
+void own_memory() {
+    fill_device(1);
+    report("dma.reads_and_writes_own_memory", look() && differences(1) == 0);
+}
+
+/// Addresses that mean something to the host or to other VMs, and nothing to this one.
+constexpr u64 foreign[] = {
+    0x4200'0000, // RAM of the host beyond this VM's 32 MiB
+    0x4400'0000, 0x4800'0000, 0x5000'0000, 0x5ff0'0000, 0x6000'0000, 0x7000'0000, 0x7fff'f000,
+    0xc000'0000, // its share window, with nothing retrieved
+    0x0800'0000, // GICD
+    0x0808'0000, // ITS
+    0x080a'0000, // GICR
+    0x0900'0000, // UART
+    0x0901'0000, // RTC
+    0x0905'0000, // SMMU
+    0x3f00'0000, // configuration space
+    0,
+};
+
+void forbidden() {
+    fill_device(2);
+    bool ended = true;
+    for (const u64 ipa : foreign) {
+        ended = transfer(ipa, 8, true) && ended; // writes first: nothing may change
+        ended = transfer(ipa, 8, false) && ended;
+    }
+    report("dma.forbidden_transfers_end", ended);
+    report("dma.forbidden_reads_bring_nothing", look());
+    // What the device has in its buffer after reads that were stopped is the machine's own (zeroes or the old words), never
+    // another's memory: the rest of the buffer is as it was.
+    u64 wrong = 0;
+    for (u64 i = 1; i < words; ++i) {
+        wrong += target[i] == pattern(i + 2) ? 0 : 1;
+    }
+    report_equal("dma.rest_of_the_buffer_is_as_before", wrong, 0);
+    report("dma.first_word_is_nobodys", target[0] == 0 || target[0] == pattern(2) || target[0] == ~u64{0});
+}
+
+bool pending(u32 intid) {
+    return (read32(gicd_base + 0x200 + 4 * (intid / 32)) >> (intid % 32) & 1) != 0;
+}
+
+/// The edu's MSI capability, at `config` + what is returned.
+u64 find_msi(u64 config) {
+    for (u64 at = read32(config + 0x34) & 0xfc, left = 48; at != 0 && left != 0; --left) {
+        const u32 head = read32(config + at);
+        if ((head & 0xff) == 5) {
+            return at;
+        }
+        at = (head >> 8) & 0xfc;
+    }
+    return 0;
+}
+
+/// The device sends `data` to `address` as its MSI.
+void send_message(u64 msi, u64 address, u32 data) {
+    write32(msi + 4, static_cast<u32>(address));
+    write32(msi + 8, 0);
+    write32(msi + 12, data); // a 64-bit capability
+    write32(msi, read32(msi) | 1u << 16);
+    write32(bar_at + 0x60, 1);
+    write32(bar_at + 0x64, 1);
+}
+
+/// Its own events reach this VM; no other number, no other address and no other way does.
+void messages() {
+    gic_init(true);
+    const u64 config = find_edu();
+    const u64 at = find_msi(config);
+    report("dma.msi_capability", at != 0);
+    if (at == 0) {
+        return;
+    }
+    static constexpr u32 others[] = {32, 34, 39, 60, 95, 224, 255, 256, 8192, 0xffff};
+    for (const u32 event : others) {
+        send_message(config + at, message_page + 0x40, event);
+    }
+    bool any = false;
+    for (u32 intid = 32; intid < 224; ++intid) {
+        // The UART's line and FF-A's bell may be high for reasons of their own.
+        any = any || (intid != 33 && intid != 40 && pending(intid));
+    }
+    report("dma.no_event_but_its_own", !any);
+    send_message(config + at, message_page + 0x40, 100);
+    report("dma.own_event_is_pending", pending(100));
+    write32(gicd_base + 0x280 + 4 * (100 / 32), 1u << (100 % 32)); // ICPENDR
+
+    target[0] = 0;
+    dsb();
+    send_message(config + at, address_of(target), 0xd3a);
+    report_equal("dma.message_to_own_memory_is_a_write", target[0], 0xd3a);
+    send_message(config + at, gicd_base + 0x40, 101); // the real distributor's SETSPI_NSR, if it got there
+    send_message(config + at, 0x4200'0000, 101);
+    source[0] = 101;
+    report("dma.write_to_the_doorbell_ends",
+           transfer(address_of(source), 8, false) && transfer(message_page + 0x40, 4, true));
+    write32(message_page + 0x40, 102); // by the CPU
+    report("dma.cpu_rings_no_doorbell", !pending(102));
+    fault_begin();
+    read32(message_page + 0x40);
+    report("dma.message_page_is_write_only", fault_end().taken);
+}
+
+u64 window = 0;
+
+u64 retrieve(u64 handle, u8 permissions) {
+    ffa_mem_region region{};
+    region.sender_id = owner_id;
+    region.handle = handle;
+    region.tag = 0xd3a;
+    region.ep_mem_size = sizeof(ffa_mem_region_attributes);
+    region.ep_count = 1;
+    region.ep_mem_offset = sizeof(region);
+    ffa_mem_region_attributes access{};
+    access.receiver = ffa_self;
+    access.permissions = permissions;
+    put_at(0, region);
+    put_at(sizeof(region), access);
+    const CallResult r =
+        hvc(FFA_MEM_RETRIEVE_REQ, sizeof(region) + sizeof(access), sizeof(region) + sizeof(access));
+    if (static_cast<u32>(r.x[0]) != FFA_MEM_RETRIEVE_RESP) {
+        return 0;
+    }
+    const auto answer = get_at<ffa_mem_region>(0);
+    const auto mine = get_at<ffa_mem_region_attributes>(answer.ep_mem_offset);
+    const auto range =
+        get_at<ffa_mem_region_addr_range>(mine.composite_off + sizeof(ffa_composite_mem_region));
+    hvc(FFA_RX_RELEASE);
+    return range.address;
+}
+
+/// The device reads the owner's words and writes its own, in place.
+void use(u64 handle) {
+    window = retrieve(handle, FFA_MEM_PERM_RW);
+    report("dma.retrieved", window != 0);
+    report("dma.reads_shared_page", transfer(window, page_bytes, false) && look() && differences(100) == 0);
+    fill_device(200);
+    report("dma.writes_shared_page", transfer(window, page_bytes, true));
+    expect_success("dma.relinquish", ffa_relinquish(handle));
+}
+
+void use_read_only(u64 handle) {
+    window = retrieve(handle, FFA_MEM_PERM_RO);
+    report("dma.retrieved_read_only", window != 0);
+    report("dma.reads_read_only_page",
+           transfer(window, page_bytes, false) && look() && differences(300) == 0);
+    fill_device(400);
+    report("dma.write_to_read_only_ends", transfer(window, page_bytes, true));
+    expect_success("dma.relinquish_read_only", ffa_relinquish(handle));
+}
+
+/// The page is the owner's alone again: the device's translation of it must be gone as well.
+void after_reclaim() {
+    fill_device(500);
+    report("dma.write_after_reclaim_ends", transfer(window, page_bytes, true));
+    report("dma.read_after_reclaim_ends", transfer(window, page_bytes, false));
+    report("dma.reads_nothing_after_reclaim", look() && differences(600) != 0);
+}
+
+void answer(u64 handle) {
+    ffa_send(owner_id, {static_cast<u32>(Step::answer), 0, handle, window});
+}
+
+void drive() {
+    if (!start_edu()) {
+        return;
+    }
+    own_memory();
+    forbidden();
+    messages();
+    FfaMessage message{};
+    while (ffa_receive(owner_id, message)) {
+        switch (static_cast<Step>(message.step)) {
+        case Step::use:
+            use(message.handle);
+            break;
+        case Step::use_read_only:
+            use_read_only(message.handle);
+            break;
+        case Step::after_reclaim:
+            after_reclaim();
+            break;
+        case Step::finish:
+        case Step::answer:
+            answer(message.handle);
+            return;
+        }
+        answer(message.handle);
+    }
+}
+
+// ---- the owner ----
+
+alignas(4096) u64 shared[words];
+alignas(4096) u64 private_words[64 * words]; // around it nothing may change
+
+u64 share(u8 permissions, u64 salt) {
+    for (u64 i = 0; i < words; ++i) {
+        shared[i] = pattern(i + salt);
+    }
+    dsb();
+    ffa_mem_region region{};
+    region.sender_id = ffa_self;
+    region.attributes = u16{FFA_MEM_NORMAL | FFA_MEM_WRITE_BACK | FFA_MEM_SHAREABILITY_INNER};
+    region.tag = 0xd3a;
+    region.ep_mem_size = sizeof(ffa_mem_region_attributes);
+    region.ep_count = 1;
+    region.ep_mem_offset = sizeof(region);
+    ffa_mem_region_attributes access{};
+    access.receiver = device_id;
+    access.permissions = permissions;
+    access.composite_off = sizeof(region) + sizeof(access);
+    ffa_composite_mem_region composite{};
+    composite.total_pg_cnt = 1;
+    composite.addr_range_cnt = 1;
+    put_at(0, region);
+    put_at(sizeof(region), access);
+    put_at(access.composite_off, composite);
+    put_at(access.composite_off + sizeof(composite), ffa_mem_region_addr_range{address_of(shared), 1, 0});
+    const u64 length = access.composite_off + sizeof(composite) + sizeof(ffa_mem_region_addr_range);
+    const CallResult r = hvc(FFA_MEM_SHARE, length, length);
+    expect_success("dma.share", r);
+    return ffa_handle(r);
+}
+
+bool ask(Step step, u64 handle) {
+    FfaMessage reply{};
+    return ffa_send(device_id, {static_cast<u32>(step), 0, handle, 0}) && ffa_receive(device_id, reply);
+}
+
+u64 changed(u64 salt) {
+    u64 wrong = 0;
+    for (u64 i = 0; i < words; ++i) {
+        wrong += shared[i] == pattern(i + salt) ? 0 : 1;
+    }
+    return wrong;
+}
+
+void own() {
+    for (u64 i = 0; i < 64 * words; ++i) {
+        private_words[i] = pattern(i);
+    }
+    u64 handle = share(FFA_MEM_PERM_RW, 100);
+    report("dma.device_used_it", ask(Step::use, handle));
+    report_equal("dma.owner_sees_the_devices_words", changed(200), 0);
+    expect_success("dma.reclaim", ffa_reclaim(handle));
+
+    handle = share(FFA_MEM_PERM_RO, 300);
+    report("dma.device_used_it_read_only", ask(Step::use_read_only, handle));
+    report_equal("dma.read_only_page_is_unchanged", changed(300), 0);
+    expect_success("dma.reclaim_read_only", ffa_reclaim(handle));
+
+    for (u64 i = 0; i < words; ++i) {
+        shared[i] = pattern(i + 600);
+    }
+    dsb();
+    report("dma.device_tried_after_reclaim", ask(Step::after_reclaim, 0));
+    report_equal("dma.reclaimed_page_is_unchanged", changed(600), 0);
+
+    u64 wrong = 0;
+    for (u64 i = 0; i < 64 * words; ++i) {
+        wrong += private_words[i] == pattern(i) ? 0 : 1;
+    }
+    report_equal("dma.owners_other_memory_is_unchanged", wrong, 0);
+    ask(Step::finish, 0);
+}
+
+} // namespace
+
+void payload() {
+    ffa_introduce();
+    if (has_option("dma.owner")) {
+        own();
+    } else {
+        drive();
+    }
+}
