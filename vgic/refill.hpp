@@ -68,11 +68,47 @@ class Refill {
         : gic_(gic), index_(vcpu), g_(gic.vcpu(vcpu)), file_(file) {}
 
     VcpuMask load() {
-        g_.loaded.store(true, std::memory_order_release);
-        file_.restore_active(g_.saved);
-        file_.set_vmcr(g_.saved.vmcr);
-        g_.hcr = 0; // forces the write of En
+        load_interface(g_, file_);
         return load_fast() ? 0 : refill(true);
+    }
+
+    /// load() when only SGIs are to be looked at. Private state alone, so the vCPU's lock suffices.
+    static bool load_quiet(VirtualGic& gic, VcpuGic& g, File& file) {
+        if (!g.quiet || (g.work.load(std::memory_order_relaxed) >> 16) != 0) {
+            return false;
+        }
+        LockGuard guard(g.lock);
+        if (g.priv.active != 0) {
+            return false;
+        }
+        load_interface(g, file);
+        // Other bits that come now stay in `work`, for the flush before the guest is entered.
+        const u64 pulses = g.work.fetch_and(~u64{0xffff}, std::memory_order_acquire) & 0xffff;
+        const u32 inputs = static_cast<u32>(pulses) | g.priv.latch.load(std::memory_order_relaxed);
+        const u32 sgis = inputs & g.priv.forwarded(gic.groups());
+        g.priv.latch.store(inputs & ~sgis, std::memory_order_relaxed);
+        if (!list_sgis(g, file, sgis)) [[unlikely]] {
+            g.post(work_refill); // the same flush chooses
+        }
+        g.hcr = Hcr::En::mask;
+        file.set_hcr(g.hcr);
+        return true;
+    }
+
+    /// save() when only SGIs were listed and the guest is done with them, which leaves inert list registers.
+    static bool save_quiet(VcpuGic& g, File& file) {
+        if (!g.quiet || (g.used & ~static_cast<u32>(file.empty())) != 0) {
+            return false;
+        }
+        LockGuard guard(g.lock);
+        for (u32 slots = g.used; slots != 0; slots &= slots - 1) {
+            const auto slot = static_cast<unsigned>(std::countr_zero(slots));
+            g.slot_of[Lr::VINTID::get(g.lr[slot].load(std::memory_order_relaxed)) & 31] = no_slot;
+        }
+        g.used = g.latched = 0;
+        g.priv.listed = g.priv.drop_pending = g.priv.drop_active = 0;
+        save_interface(g, file);
+        return true;
     }
 
     VcpuMask save() {
@@ -86,13 +122,8 @@ class Refill {
         g_.used = g_.latched = 0;
         release_timer();
         g_.waiting = g_.unlisted_active = false;
-        g_.saved.vmcr = file_.vmcr();
-        file_.save_active(g_.saved);
-        file_.set_hcr(0);
-        g_.hcr = 0;
         const VcpuMask mask = hand_over();
-        // Release: another CPU that sees it unloaded sees its folded state.
-        g_.loaded.store(false, std::memory_order_release);
+        save_interface(g_, file_);
         return mask;
     }
 
@@ -176,6 +207,7 @@ class Refill {
         LockGuard dist(gic_.dist_lock());
         LockGuard guard(g_.lock);
         ++g_.stat_refills;
+        g_.quiet = false;
         VirtualGic::absorb(g_);
         count_eois();
         fold();
@@ -192,6 +224,22 @@ class Refill {
     }
 
   private:
+    static void load_interface(VcpuGic& g, File& file) {
+        g.loaded.store(true, std::memory_order_release);
+        file.restore_active(g.saved);
+        file.set_vmcr(g.saved.vmcr);
+        g.hcr = 0; // forces the write of En
+    }
+
+    static void save_interface(VcpuGic& g, File& file) {
+        g.saved.vmcr = file.vmcr();
+        file.save_active(g.saved);
+        file.set_hcr(0);
+        g.hcr = 0;
+        // Release: another CPU that sees it unloaded sees its folded state.
+        g.loaded.store(false, std::memory_order_release);
+    }
+
     /// Most loads find nothing, or SGIs: no selection is needed then.
     bool load_fast() {
         LockGuard dist(gic_.dist_lock());
@@ -213,6 +261,7 @@ class Refill {
             return false;
         }
         settle_timer();
+        g_.quiet = true;
         g_.folds.fetch_add(1, std::memory_order_release);
         g_.hcr = Hcr::En::mask;
         file_.set_hcr(g_.hcr);

@@ -194,6 +194,7 @@ void Refill<File>::inject_timer_slow() {
             file_.write(slot, 0);
             g_.used &= ~(u32{1} << slot);
         }
+        g_.quiet = false;
         g_.timer.held = true;
         g_.priv.line.fetch_or(g_.timer.bit(), std::memory_order_relaxed);
     }

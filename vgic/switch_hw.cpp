@@ -6,12 +6,26 @@
 
 namespace atl::vgic {
 
-VcpuMask load(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+[[gnu::noinline]] static VcpuMask load_slow(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
     return Refill(gic, vcpu, file).load();
 }
 
-VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+VcpuMask load(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    if (Refill<LrFile>::load_quiet(gic, gic.vcpu(vcpu), file)) [[likely]] {
+        return 0;
+    }
+    return load_slow(gic, vcpu, file);
+}
+
+[[gnu::noinline]] static VcpuMask save_slow(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
     return Refill(gic, vcpu, file).save();
+}
+
+VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    if (Refill<LrFile>::save_quiet(gic.vcpu(vcpu), file)) [[likely]] {
+        return 0;
+    }
+    return save_slow(gic, vcpu, file);
 }
 
 VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {

@@ -55,7 +55,11 @@ struct VcpuGic {
     std::atomic<u64> lr[gic::max_list_registers] = {};
     bool waiting = false;         // deliverable interrupts did not fit
     bool unlisted_active = false; // active interrupts did not fit: EOIcount and TDIR matter
-    u64 hcr = 0;                  // ICH_HCR_EL2 as last written
+    /// When last everything was looked at, no SPI and no PPI was pending, active or listed here, and `timer_lr`
+    /// was right; whatever changes that posts work_refill or work_recall, and who takes these out of `work`
+    /// clears this. So only SGIs are to be looked at while it is set and `work` has neither. Home pCPU, `lock`.
+    bool quiet = false;
+    u64 hcr = 0; // ICH_HCR_EL2 as last written
     HwTimer timer{};
     std::atomic<u64> timer_lr{
         0}; // list-register value that delivers the timer; 0 while it is not deliverable

@@ -50,7 +50,7 @@ Status VirtualGic::reset() {
         for (u8& slot : vcpu.slot_of) {
             slot = no_slot;
         }
-        vcpu.waiting = vcpu.unlisted_active = false;
+        vcpu.waiting = vcpu.unlisted_active = vcpu.quiet = false;
         vcpu.hcr = 0;
         vcpu.timer = HwTimer{config_.timer_vintid, config_.timer_pintid, false, false};
         vcpu.timer_lr.store(0, std::memory_order_relaxed);
@@ -261,6 +261,9 @@ u64 VirtualGic::absorb(VcpuGic& vcpu) {
     if (const auto pulses = static_cast<u32>(work); pulses != 0) {
         vcpu.priv.latch.fetch_or(pulses, std::memory_order_relaxed);
     }
+    if ((work >> 32) != 0) {
+        vcpu.quiet = false;
+    }
     return work;
 }
 
@@ -298,7 +301,7 @@ bool VirtualGic::would_deliver(const CpuInterface& cpu, u32 priority, bool group
     return true;
 }
 
-bool VirtualGic::has_pending(VcpuIndex index) {
+bool VirtualGic::look_for_pending(VcpuIndex index) {
     VcpuGic& g = vcpus_[index.value];
     if (g.loaded.load(std::memory_order_relaxed)) {
         return true; // its list registers may hold something: save() first

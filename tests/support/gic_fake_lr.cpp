@@ -140,10 +140,10 @@ bool LrFile::maintenance_asserted() const {
 }
 
 VcpuMask load(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
-    return Refill(gic, vcpu, file).load();
+    return Refill<LrFile>::load_quiet(gic, gic.vcpu(vcpu), file) ? 0 : Refill(gic, vcpu, file).load();
 }
 VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
-    return Refill(gic, vcpu, file).save();
+    return Refill<LrFile>::save_quiet(gic.vcpu(vcpu), file) ? 0 : Refill(gic, vcpu, file).save();
 }
 VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
     if (Refill<LrFile>::flush_fast(gic, gic.vcpu(vcpu), file)) {
