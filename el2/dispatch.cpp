@@ -87,7 +87,7 @@ Action on_wfx(Vcpu& vcpu, u64 esr) {
 
 [[gnu::noinline]] static void kick_slow(Vcpu& target) {
     PerCpu& home = *target.cpu;
-    switch (home.queue.wake(target)) {
+    switch (home.queue.wake_locked(target)) {
     case WakeEffect::none:
         break;
     case WakeEffect::running:

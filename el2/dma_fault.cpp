@@ -2,6 +2,7 @@
 // What the SMMU reports, as sentences: which VM's device wanted what, and why it did not get it. A faulting transfer makes
 // an event for every few bytes: what repeats is counted, not printed. Boot CPU, where the SMMU's interrupts are routed.
 #include "el2/dispatch.hpp"
+#include "el2/hw.hpp"
 #include "el2/passthrough.hpp"
 #include "el2/world.hpp"
 #include "lib/log.hpp"
@@ -89,7 +90,8 @@ void on_smmu_event(World& world) {
                   "the same)");
     }
     if (drained.more) {
-        all.faults_left.store(true, std::memory_order_relaxed); // housekeeping goes on
+        all.faults_left.store(true, std::memory_order_relaxed);
+        bring_forward(world.devices_deadline, hw::counter() + world.counter_hz / 1000); // guests run meanwhile
     } else {
         end_run(all);
     }

@@ -32,36 +32,29 @@ void update_rtc_deadline(World& world) {
     world.rtc_deadline.store(earliest, std::memory_order_relaxed);
 }
 
-u64 devices_deadline(const World& world, u64 earliest) {
-    const u64 messages = world.passthrough->let_go_at.load(std::memory_order_relaxed);
-    earliest = messages < earliest ? messages : earliest;
-    if (world.passthrough->faults_left.load(std::memory_order_relaxed)) [[unlikely]] {
-        const u64 soon = hw::counter() + world.counter_hz / 1000; // guests run meanwhile
-        earliest = soon < earliest ? soon : earliest;
+/// What devices of guests have left to do [el2/passthrough.hpp].
+void care_for_devices(World& world, u64 now) {
+    // First: whoever leaves something from here on sets it again.
+    world.devices_deadline.store(never, std::memory_order_relaxed);
+    Passthrough& all = *world.passthrough;
+    if (all.faults_left.load(std::memory_order_relaxed)) {
+        on_smmu_event(world);
     }
-    return earliest;
+    if (const u64 at = all.let_go_at.load(std::memory_order_acquire); at <= now) {
+        let_messages_go(world);
+    } else {
+        bring_forward(world.devices_deadline, at);
+    }
 }
 
 } // namespace
-
-u64 housekeeping_deadline(const World& world) {
-    const u64 console = world.console.deadline();
-    const u64 rtc = world.rtc_deadline.load(std::memory_order_relaxed);
-    const u64 earliest = console < rtc ? console : rtc;
-    return world.passthrough == nullptr ? earliest : devices_deadline(world, earliest);
-}
 
 void housekeep(World& world, u64 now) {
     if (world.console.deadline() <= now) {
         world.console.service(world);
     }
-    if (world.passthrough != nullptr) {
-        if (world.passthrough->faults_left.load(std::memory_order_relaxed)) {
-            on_smmu_event(world);
-        }
-        if (world.passthrough->let_go_at.load(std::memory_order_acquire) <= now) {
-            let_messages_go(world);
-        }
+    if (world.devices_deadline.load(std::memory_order_acquire) <= now) {
+        care_for_devices(world, now);
     }
     if (world.rtc_deadline.load(std::memory_order_relaxed) <= now) {
         for (unsigned id = 1; id <= world.vm_slots; ++id) {

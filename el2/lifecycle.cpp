@@ -454,8 +454,8 @@ void reap_stopped(PerCpu& cpu) {
     }
 }
 
-bool has_job(const PerCpu& cpu) {
-    return __atomic_load_n(&cpu.jobs, __ATOMIC_ACQUIRE) != nullptr && first_ready_job(cpu) != nullptr;
+bool job_is_ready(const PerCpu& cpu) {
+    return first_ready_job(cpu) != nullptr;
 }
 
 u64 job_deadline(const PerCpu& cpu) {

@@ -24,8 +24,11 @@ void reap_stopped(PerCpu& cpu);
 
 /// Runs one bounded step of this pCPU's first job that is not waiting. False when there is none.
 bool run_job_step(PerCpu& cpu);
-/// A job has something to do now.
-bool has_job(const PerCpu& cpu);
+/// One of this pCPU's jobs, of which there are some, has something to do now.
+bool job_is_ready(const PerCpu& cpu);
+inline bool has_job(const PerCpu& cpu) {
+    return __atomic_load_n(&cpu.jobs, __ATOMIC_ACQUIRE) != nullptr && job_is_ready(cpu);
+}
 /// When the first of those that wait has; ~0: none waits.
 u64 job_deadline(const PerCpu& cpu);
 

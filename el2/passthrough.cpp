@@ -265,6 +265,7 @@ void check_burst(World& world, AssignedDevice& device, u32 index, u32 spi) {
     // The bit after the masking and before the deadline: whoever finds it lets go what is masked.
     device.held_back[spi / 32].fetch_or(1u << (spi % 32), std::memory_order_release);
     all.let_go_at.store(now + span, std::memory_order_release);
+    bring_forward(world.devices_deadline, now + span);
     hw::send_kick(PcpuIndex{0}); // it arms its timer anew
     ++device.storms;
     if (may_report(*device.vm)) {

@@ -34,7 +34,7 @@ void arm_timer(PerCpu& cpu, const Vcpu* loaded) {
     if (cpu.jobs != nullptr && cpu.slice_end == vtimer::never) {
         deadline = earlier(deadline, job_deadline(cpu)); // within a slice the jobs get their turn at its end
     }
-    if (deadline != cpu.armed) {
+    if (deadline < cpu.armed || cpu.armed == timer_fired) {
         cpu.armed = deadline;
         hw::set_timer(deadline);
     }
@@ -47,7 +47,18 @@ void on_physical_timer_write(Vcpu& vcpu) {
     arm_timer(*vcpu.cpu, &vcpu);
 }
 
+static void sample_armed_timers(Vcpu& vcpu, u64 now);
+
 void sample_timers(Vcpu& vcpu, u64 now) {
+    if (!vtimer::line_follows_condition(vcpu.sys.cntv_ctl) && vcpu.ptimer.line_stays_low() &&
+        vcpu.gic->priv.line.load(std::memory_order_relaxed) == 0) {
+        vcpu.ptimer_deadline = vcpu.deadline = vtimer::never; // neither is in use
+        return;
+    }
+    sample_armed_timers(vcpu, now);
+}
+
+[[gnu::noinline]] static void sample_armed_timers(Vcpu& vcpu, u64 now) {
     vgic::VirtualGic& gic = vcpu.vm->gic;
     VcpuMask mask = 0;
     const auto virtual_timer =
@@ -57,7 +68,9 @@ void sample_timers(Vcpu& vcpu, u64 now) {
     vcpu.ptimer_deadline = vcpu.ptimer.deadline(now).value_or(vtimer::never);
     vcpu.deadline = earlier(virtual_timer.deadline, vcpu.ptimer_deadline);
     vcpu.cpu->next_deadline = earlier(vcpu.cpu->next_deadline, vcpu.deadline);
-    kick_vcpus(*vcpu.vm, mask);
+    if (mask != 0) {
+        kick_vcpus(*vcpu.vm, mask);
+    }
 }
 
 void on_timer(PerCpu& cpu, Vcpu* loaded) {
@@ -90,21 +103,30 @@ void on_timer(PerCpu& cpu, Vcpu* loaded) {
     arm_timer(cpu, loaded);
 }
 
-void retarget(PerCpu& cpu, Vcpu* loaded) {
-    const bool contended = cpu.queue.contended() || has_job(cpu);
+constexpr u64 wait_traps = arch::HcrEl2::TWI::mask | arch::HcrEl2::TWE::mask;
+
+[[gnu::noinline]] static void change_target(PerCpu& cpu, Vcpu* loaded, bool contended) {
     if (!contended) {
         cpu.slice_end = vtimer::never;
     } else if (cpu.slice_end == vtimer::never) {
         cpu.slice_end = hw::counter() + cpu.world->slice_ticks;
     }
     if (loaded != nullptr) {
-        constexpr u64 traps = arch::HcrEl2::TWI::mask | arch::HcrEl2::TWE::mask;
-        const u64 wanted = contended ? loaded->hcr | traps : loaded->hcr & ~traps;
+        const u64 wanted = contended ? loaded->hcr | wait_traps : loaded->hcr & ~wait_traps;
         if (wanted != loaded->hcr) {
             loaded->hcr = wanted;
             hw::set_hcr(wanted);
         }
     }
+    arm_timer(cpu, loaded);
+}
+
+void retarget(PerCpu& cpu, Vcpu* loaded) {
+    const bool contended = cpu.queue.contended() || has_job(cpu);
+    if (contended || (loaded != nullptr && (loaded->hcr & wait_traps) != 0)) {
+        return change_target(cpu, loaded, contended);
+    }
+    cpu.slice_end = vtimer::never;
     arm_timer(cpu, loaded);
 }
 
@@ -123,6 +145,17 @@ void settle(PerCpu& cpu, Vcpu& vcpu) {
         return;
     }
     cpu.queue.requeue(vcpu);
+}
+
+Vcpu* settle_and_pick(PerCpu& cpu, Vcpu& vcpu) {
+    if (vcpu.stop_request || has_job(cpu) || __atomic_load_n(&cpu.reap_pending, __ATOMIC_RELAXED) != 0)
+        [[unlikely]] {
+        settle(cpu, vcpu);
+        return nullptr;
+    }
+    const bool sleep = vcpu.park_request && (vcpu.gic->idle() || !vcpu.vm->gic.look_for_pending(vcpu.index));
+    vcpu.park_request = false;
+    return static_cast<Vcpu*>(cpu.queue.hand_over(vcpu, sleep));
 }
 
 } // namespace atl::el2

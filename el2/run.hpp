@@ -7,7 +7,8 @@
 namespace atl::el2 {
 
 /// EL2's timer for this pCPU: the earliest of slice end, unloaded vCPUs' deadlines, the loaded vCPU's
-/// physical timer.
+/// physical timer. It may be left at an earlier time, at which on_timer() then finds nothing due: a deadline
+/// that is put off or dropped at each switch costs no programming, and one interrupt in a slice at most.
 void arm_timer(PerCpu& cpu, const Vcpu* loaded);
 /// EL2's timer fired: wakes vCPUs whose timers are due, notes a slice end, arms the next.
 void on_timer(PerCpu& cpu, Vcpu* loaded);
@@ -20,5 +21,7 @@ void retarget(PerCpu& cpu, Vcpu* loaded);
 
 /// What becomes of the vCPU that has just been saved: parked, off, or back in the queue.
 void settle(PerCpu& cpu, Vcpu& vcpu);
+/// The same, and who runs next, unless nobody is ready or there is something else to do first: nullptr.
+Vcpu* settle_and_pick(PerCpu& cpu, Vcpu& vcpu);
 
 } // namespace atl::el2

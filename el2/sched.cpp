@@ -47,12 +47,20 @@ WakeEffect RunQueue::wake_locked(SchedNode& node) {
     return WakeEffect::none;
 }
 
-bool RunQueue::park(SchedNode& node) {
-    LockGuard guard(lock_);
-    // State first, then the hint: see wake().
+/// Parks it; false when a wake-up was noted, which is consumed: the state is then the caller's to set.
+inline bool RunQueue::may_sleep(SchedNode& node) {
+    // State first, then the hint: see wake_running().
     store_state<__ATOMIC_SEQ_CST>(node, SchedState::parked);
     if (__atomic_load_n(&node.wake_hint, __ATOMIC_SEQ_CST)) {
         __atomic_store_n(&node.wake_hint, false, __ATOMIC_RELAXED);
+        return false;
+    }
+    return true;
+}
+
+bool RunQueue::park(SchedNode& node) {
+    LockGuard guard(lock_);
+    if (!may_sleep(node)) {
         set_state(node, SchedState::running);
         return false;
     }
@@ -90,8 +98,7 @@ void RunQueue::stop(SchedNode& node) {
     set_state(node, SchedState::off);
 }
 
-SchedNode* RunQueue::pick() {
-    LockGuard guard(lock_);
+inline SchedNode* RunQueue::pop() {
     SchedNode* const node = head_;
     if (node == nullptr) {
         return nullptr;
@@ -105,6 +112,19 @@ SchedNode* RunQueue::pick() {
     __atomic_store_n(&node->wake_hint, false, __ATOMIC_RELAXED);
     store_state<__ATOMIC_RELEASE>(*node, SchedState::running);
     return node;
+}
+
+SchedNode* RunQueue::pick() {
+    LockGuard guard(lock_);
+    return pop();
+}
+
+SchedNode* RunQueue::hand_over(SchedNode& leaving, bool sleep) {
+    LockGuard guard(lock_);
+    if (leaving.state == SchedState::running && !(sleep && may_sleep(leaving))) {
+        push(leaving);
+    }
+    return pop();
 }
 
 } // namespace atl::el2

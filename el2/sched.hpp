@@ -51,6 +51,8 @@ class RunQueue {
     void start(SchedNode& node);
     /// Make a parked vCPU ready; remember the wake-up for a running one.
     WakeEffect wake(SchedNode& node) { return wake_running(node) ? WakeEffect::running : wake_locked(node); }
+    /// The same, for one that wake_running() has just refused.
+    WakeEffect wake_locked(SchedNode& node);
     /// wake() for one that runs, without the lock; false: it does not run, use wake(). Sequentially
     /// consistent with park(): it stores the state and then reads the hint, so that one of the two sees the
     /// other.
@@ -70,13 +72,16 @@ class RunQueue {
     void stop(SchedNode& node);
     /// The head of the queue becomes running; nullptr when nothing is ready.
     SchedNode* pick();
+    /// park() of the one that leaves, or requeue() when it is not to `sleep` or may not; then pick(). In one.
+    SchedNode* hand_over(SchedNode& leaving, bool sleep);
     /// True when another vCPU waits for this pCPU. Read without the lock: a hint, re-checked by whoever acts
     /// on it.
     bool contended() const { return __atomic_load_n(&head_, __ATOMIC_RELAXED) != nullptr; }
 
   private:
     void push(SchedNode& node);
-    WakeEffect wake_locked(SchedNode& node);
+    SchedNode* pop();
+    static bool may_sleep(SchedNode& node);
 
     SpinLock lock_;
     SchedNode* head_ = nullptr;

@@ -43,59 +43,63 @@ void set_mdcr(bool trap_debug) {
     ATOLL_MSR(mdcr_el2, has_pmu() ? mdcr_value(trap_debug) : no_pmu);
 }
 
+// Neighbours in SysRegs go two at a time. GCC does not pair loads and stores around the moves of its own.
+#define ATOLL_TOGETHER(first, second)                                                                        \
+    static_assert(__builtin_offsetof(SysRegs, second) == __builtin_offsetof(SysRegs, first) + sizeof(u64))
+#define ATOLL_SAVE_TWO(first, first_register, second, second_register)                                       \
+    do {                                                                                                     \
+        ATOLL_TOGETHER(first, second);                                                                       \
+        asm volatile("stp %1, %2, [%3, %4]"                                                                  \
+                     : "+m"(s)                                                                               \
+                     : "r"(ATOLL_MRS(first_register)), "r"(ATOLL_MRS(second_register)), "r"(&s),             \
+                       "i"(__builtin_offsetof(SysRegs, first)));                                             \
+    } while (false)
+#define ATOLL_LOAD_TWO(first, first_register, second, second_register)                                       \
+    do {                                                                                                     \
+        ATOLL_TOGETHER(first, second);                                                                       \
+        u64 first_;                                                                                          \
+        u64 second_;                                                                                         \
+        asm volatile("ldp %0, %1, [%2, %3]"                                                                  \
+                     : "=&r"(first_), "=&r"(second_)                                                         \
+                     : "r"(&s), "i"(__builtin_offsetof(SysRegs, first)), "m"(s));                            \
+        ATOLL_MSR(first_register, first_);                                                                   \
+        ATOLL_MSR(second_register, second_);                                                                 \
+    } while (false)
+
 void save_sysregs(SysRegs& s) {
-    s.sctlr = ATOLL_MRS(sctlr_el1);
-    s.cpacr = ATOLL_MRS(cpacr_el1);
-    s.ttbr0 = ATOLL_MRS(ttbr0_el1);
-    s.ttbr1 = ATOLL_MRS(ttbr1_el1);
-    s.tcr = ATOLL_MRS(tcr_el1);
-    s.esr = ATOLL_MRS(esr_el1);
-    s.far = ATOLL_MRS(far_el1);
-    s.afsr0 = ATOLL_MRS(afsr0_el1);
-    s.afsr1 = ATOLL_MRS(afsr1_el1);
-    s.mair = ATOLL_MRS(mair_el1);
-    s.amair = ATOLL_MRS(amair_el1);
-    s.vbar = ATOLL_MRS(vbar_el1);
-    s.contextidr = ATOLL_MRS(contextidr_el1);
-    s.tpidr_el0 = ATOLL_MRS(tpidr_el0);
-    s.tpidrro_el0 = ATOLL_MRS(tpidrro_el0);
-    s.tpidr_el1 = ATOLL_MRS(tpidr_el1);
-    s.sp_el0 = ATOLL_MRS(sp_el0);
-    s.sp_el1 = ATOLL_MRS(sp_el1);
-    s.elr = ATOLL_MRS(elr_el1);
-    s.spsr = ATOLL_MRS(spsr_el1);
-    s.par = ATOLL_MRS(par_el1);
-    s.cntkctl = ATOLL_MRS(cntkctl_el1);
-    s.csselr = ATOLL_MRS(csselr_el1);
-    s.mdscr = ATOLL_MRS(mdscr_el1);
+    ATOLL_SAVE_TWO(sctlr, sctlr_el1, cpacr, cpacr_el1);
+    ATOLL_SAVE_TWO(ttbr0, ttbr0_el1, ttbr1, ttbr1_el1);
+    ATOLL_SAVE_TWO(tcr, tcr_el1, esr, esr_el1);
+    ATOLL_SAVE_TWO(far, far_el1, afsr0, afsr0_el1);
+    ATOLL_SAVE_TWO(afsr1, afsr1_el1, mair, mair_el1);
+    ATOLL_SAVE_TWO(amair, amair_el1, vbar, vbar_el1);
+    ATOLL_SAVE_TWO(contextidr, contextidr_el1, tpidr_el0, tpidr_el0);
+    ATOLL_SAVE_TWO(tpidrro_el0, tpidrro_el0, tpidr_el1, tpidr_el1);
+    ATOLL_SAVE_TWO(sp_el0, sp_el0, sp_el1, sp_el1);
+    ATOLL_SAVE_TWO(elr, elr_el1, spsr, spsr_el1);
+    ATOLL_SAVE_TWO(par, par_el1, cntkctl, cntkctl_el1);
+    ATOLL_SAVE_TWO(csselr, csselr_el1, mdscr, mdscr_el1);
 }
 
 /// All but TCR_EL1: the caller writes it last.
 void load_sysregs(const SysRegs& s) {
-    ATOLL_MSR(sctlr_el1, s.sctlr);
-    ATOLL_MSR(cpacr_el1, s.cpacr);
-    ATOLL_MSR(ttbr0_el1, s.ttbr0);
-    ATOLL_MSR(ttbr1_el1, s.ttbr1);
+    ATOLL_LOAD_TWO(sctlr, sctlr_el1, cpacr, cpacr_el1);
+    ATOLL_LOAD_TWO(ttbr0, ttbr0_el1, ttbr1, ttbr1_el1);
     ATOLL_MSR(esr_el1, s.esr);
-    ATOLL_MSR(far_el1, s.far);
-    ATOLL_MSR(afsr0_el1, s.afsr0);
-    ATOLL_MSR(afsr1_el1, s.afsr1);
-    ATOLL_MSR(mair_el1, s.mair);
-    ATOLL_MSR(amair_el1, s.amair);
-    ATOLL_MSR(vbar_el1, s.vbar);
-    ATOLL_MSR(contextidr_el1, s.contextidr);
-    ATOLL_MSR(tpidr_el0, s.tpidr_el0);
-    ATOLL_MSR(tpidrro_el0, s.tpidrro_el0);
-    ATOLL_MSR(tpidr_el1, s.tpidr_el1);
-    ATOLL_MSR(sp_el0, s.sp_el0);
-    ATOLL_MSR(sp_el1, s.sp_el1);
-    ATOLL_MSR(elr_el1, s.elr);
-    ATOLL_MSR(spsr_el1, s.spsr);
-    ATOLL_MSR(par_el1, s.par);
-    ATOLL_MSR(cntkctl_el1, s.cntkctl);
-    ATOLL_MSR(csselr_el1, s.csselr);
-    ATOLL_MSR(mdscr_el1, s.mdscr);
+    ATOLL_LOAD_TWO(far, far_el1, afsr0, afsr0_el1);
+    ATOLL_LOAD_TWO(afsr1, afsr1_el1, mair, mair_el1);
+    ATOLL_LOAD_TWO(amair, amair_el1, vbar, vbar_el1);
+    ATOLL_LOAD_TWO(contextidr, contextidr_el1, tpidr_el0, tpidr_el0);
+    ATOLL_LOAD_TWO(tpidrro_el0, tpidrro_el0, tpidr_el1, tpidr_el1);
+    ATOLL_LOAD_TWO(sp_el0, sp_el0, sp_el1, sp_el1);
+    ATOLL_LOAD_TWO(elr, elr_el1, spsr, spsr_el1);
+    ATOLL_LOAD_TWO(par, par_el1, cntkctl, cntkctl_el1);
+    ATOLL_LOAD_TWO(csselr, csselr_el1, mdscr, mdscr_el1);
 }
+
+#undef ATOLL_SAVE_TWO
+#undef ATOLL_LOAD_TWO
+#undef ATOLL_TOGETHER
 
 /// FEAT_FGT, FEAT_HCX and others add trap registers whose content firmware may have changed.
 void clear_newer_controls() {
@@ -149,6 +153,7 @@ void init_cpu_for_guests(u64 vtcr) {
     }
     ATOLL_MSR(cptr_el2, cptr);
     ATOLL_MSR(hstr_el2, 0);
+    ATOLL_MSR(vpidr_el2, ATOLL_MRS(midr_el1));
     // The counter is the guest's to read, the physical timer is emulated [DDI0487 D12.2.4].
     ATOLL_MSR(cnthctl_el2, CnthctlEl2::EL1PCTEN::mask);
     ATOLL_MSR(cnthp_ctl_el2, 0);
@@ -170,7 +175,7 @@ void leave_no_guest() {
     isb();
 }
 
-void load_vcpu(Vcpu& vcpu) {
+void load_vcpu(Vcpu& vcpu, u64 now) {
     Vm& vm = *vcpu.vm;
     PerCpu& cpu = *vcpu.cpu;
     if (vcpu.power.load(std::memory_order_acquire) == Power::on_pending) {
@@ -184,9 +189,10 @@ void load_vcpu(Vcpu& vcpu) {
     isb();
     ATOLL_MSR(vttbr_el2, vm.space.vttbr());
     ATOLL_MSR(vmpidr_el2, u64{1} << 31 | vcpu.index.value);
-    ATOLL_MSR(vpidr_el2, ATOLL_MRS(midr_el1));
     load_sysregs(vcpu.sys);
-    isb();
+    ATOLL_MSR(cntvoff_el2, vm.cntvoff);
+    ATOLL_MSR(cntv_cval_el0, vcpu.sys.cntv_cval);
+    isb(); // and the timer's offset and compare value are there before it may fire
     LastVcpu& last = vm.last_on[cpu.index.value];
     if (last.vcpu != &vcpu) {
         // Another vCPU of this VM may have left non-global entries of its own with the same VMID and ASID.
@@ -202,10 +208,9 @@ void load_vcpu(Vcpu& vcpu) {
     if (vcpu.debug_live) {
         hw::enter_debug(vcpu);
     }
-    kick_vcpus(vm, vgic::load(vm.gic, vcpu.index, *cpu.list_registers));
-    ATOLL_MSR(cntvoff_el2, vm.cntvoff);
-    ATOLL_MSR(cntv_cval_el0, vcpu.sys.cntv_cval);
-    isb(); // offset and compare value before the timer may fire
+    if (!vgic::load_quiet(vm.gic, *vcpu.gic, *cpu.list_registers)) [[unlikely]] {
+        kick_vcpus(vm, vgic::load(vm.gic, vcpu.index, *cpu.list_registers));
+    }
     ATOLL_MSR(cntv_ctl_el0, vcpu.sys.cntv_ctl);
     vcpu.hcr &= ~(HcrEl2::TWI::mask | HcrEl2::TWE::mask);
     ATOLL_MSR(hcr_el2, vcpu.hcr);
@@ -216,10 +221,10 @@ void load_vcpu(Vcpu& vcpu) {
     cpu.current = &vcpu;
     cpu.gic_work = &vcpu.gic->work;
     ++cpu.switches;
-    vcpu.loaded_at = hw::counter();
+    vcpu.loaded_at = now;
 }
 
-void save_vcpu(Vcpu& vcpu) {
+u64 save_vcpu(Vcpu& vcpu) {
     Vm& vm = *vcpu.vm;
     PerCpu& cpu = *vcpu.cpu;
     vcpu.pc = ATOLL_MRS(elr_el2);
@@ -228,7 +233,9 @@ void save_vcpu(Vcpu& vcpu) {
     vcpu.sys.cntv_cval = ATOLL_MRS(cntv_cval_el0);
     ATOLL_MSR(cntv_ctl_el0, 0);
     isb(); // the line is low before its physical interrupt is released
-    kick_vcpus(vm, vgic::save(vm.gic, vcpu.index, *cpu.list_registers));
+    if (!vgic::save_quiet(*vcpu.gic, *cpu.list_registers)) [[unlikely]] {
+        kick_vcpus(vm, vgic::save(vm.gic, vcpu.index, *cpu.list_registers));
+    }
     save_sysregs(vcpu.sys);
     // HCR_EL2.VSE clears itself when the guest takes the virtual SError.
     vcpu.hcr = (vcpu.hcr & ~HcrEl2::VSE::mask) | (ATOLL_MRS(hcr_el2) & HcrEl2::VSE::mask);
@@ -240,6 +247,7 @@ void save_vcpu(Vcpu& vcpu) {
     const u64 now = hw::counter();
     vcpu.run_ticks += now - vcpu.loaded_at;
     sample_timers(vcpu, now);
+    return now;
 }
 
 } // namespace atl::el2

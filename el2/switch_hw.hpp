@@ -14,10 +14,11 @@ u64 base_hcr();
 
 /// Nobody is loaded and this pCPU may sleep: no guest's tables are in reach of a walk.
 void leave_no_guest();
-void load_vcpu(Vcpu& vcpu);
+/// `now`: the counter, a moment ago.
+void load_vcpu(Vcpu& vcpu, u64 now);
 /// Everything that the guest can change goes back into `vcpu`; its timers are sampled, its interrupts read
-/// back.
-void save_vcpu(Vcpu& vcpu);
+/// back. Returns the counter at that moment.
+u64 save_vcpu(Vcpu& vcpu);
 
 /// This pCPU becomes its vCPUs': never returns. Its PerCpu is set, its GIC and timers are ready.
 [[noreturn]] void run_pcpu();

@@ -42,7 +42,7 @@ GuestFrame* frame_of(Vcpu& vcpu) {
 }
 
 /// Vcpu::exception becomes the guest's: EL1 exception registers, vector, PSTATE. [DDI0487 D1.3.5]
-void take_exception(Vcpu& vcpu) {
+[[gnu::noinline]] void take_exception(Vcpu& vcpu) {
     const u64 pstate = ATOLL_MRS(spsr_el2);
     const bool has_pan = Field<23, 20>::get(ATOLL_MRS(id_aa64mmfr1_el1)) != 0;
     const ExceptionEntry entry =
@@ -103,14 +103,18 @@ void handle_interrupt(PerCpu& cpu, Vcpu* loaded, Intid intid) {
     GicV3::deactivate(intid);
 }
 
-void boot_cpu_duties(PerCpu& cpu) {
-    if (cpu.index.value == 0) {
-        housekeep(*cpu.world, hw::counter());
+[[gnu::noinline]] void housekeep_now(PerCpu& cpu) {
+    housekeep(*cpu.world, hw::counter());
+}
+
+inline void boot_cpu_duties(PerCpu& cpu) {
+    if (cpu.index.value == 0 && housekeeping_deadline(*cpu.world) != ~u64{0}) [[unlikely]] {
+        housekeep_now(cpu);
     }
 }
 
 /// Nobody is loaded: finds the next vCPU, doing jobs and waiting for interrupts meanwhile.
-Vcpu& next_vcpu(PerCpu& cpu) {
+[[gnu::noinline]] Vcpu& next_vcpu(PerCpu& cpu) {
     for (;;) {
         reap_stopped(cpu);
         const bool job = run_job_step(cpu);
@@ -135,16 +139,21 @@ Vcpu& next_vcpu(PerCpu& cpu) {
 
 /// Gives the pCPU to the next vCPU (perhaps the same) and returns its frame.
 Vcpu& schedule(PerCpu& cpu, Vcpu* loaded) {
+    Vcpu* next = nullptr;
+    u64 now = 0;
     if (loaded != nullptr) {
-        save_vcpu(*loaded);
-        settle(cpu, *loaded);
+        now = save_vcpu(*loaded);
+        next = settle_and_pick(cpu, *loaded);
     }
-    Vcpu& next = next_vcpu(cpu);
+    if (next == nullptr) {
+        next = &next_vcpu(cpu);
+        now = hw::counter();
+    }
     cpu.slice_end = ~u64{0};
-    load_vcpu(next);
+    load_vcpu(*next, now);
     cpu.work_pending = 0;
-    retarget(cpu, &next);
-    return next;
+    retarget(cpu, next);
+    return *next;
 }
 
 /// Before a guest is entered: everything that was noted for it or for this pCPU. Returns leave when somebody
@@ -180,13 +189,23 @@ Vcpu& schedule(PerCpu& cpu, Vcpu* loaded) {
 
 constexpr u64 hvc_bytes = 4;
 
-void step_guest() {
+[[gnu::noinline]] void step_special() {
     const ExceptionEntry next = step_over(ATOLL_MRS(elr_el2), ATOLL_MRS(spsr_el2), ATOLL_MRS(esr_el2));
     ATOLL_MSR(elr_el2, next.pc);
     ATOLL_MSR(spsr_el2, next.pstate);
 }
 
-void advance_or_inject(Vcpu& vcpu, Action action) {
+inline void step_guest() {
+    const u64 pstate = ATOLL_MRS(spsr_el2);
+    constexpr u64 special = arch::Spsr::M4_AArch32 | arch::Spsr::BTYPE | arch::Spsr::SS;
+    if ((pstate & special) == 0) [[likely]] { // as advance_or in el2/vectors.S
+        ATOLL_MSR(elr_el2, ATOLL_MRS(elr_el2) + 4);
+        return;
+    }
+    step_special();
+}
+
+[[gnu::always_inline]] inline void advance_or_inject(Vcpu& vcpu, Action action) {
     if ((action & action::advance) != 0) {
         step_guest();
     }
@@ -337,7 +356,7 @@ Action el2_finish(Action action) {
     return do_work(cpu, vcpu);
 }
 
-/// The rest, with all registers in the frame. Returns the frame to resume, perhaps another vCPU's.
+/// The rest, with all registers in the frame: what el2_finish has left, or an action with `leave` as it is. Returns the frame to resume, perhaps another vCPU's.
 GuestFrame* el2_finish_full(GuestFrame* frame, Action action) {
     Vcpu* at = static_cast<Vcpu*>(frame);
     PerCpu& cpu = *at->cpu;
@@ -346,6 +365,8 @@ GuestFrame* el2_finish_full(GuestFrame* frame, Action action) {
         const Action todo = sync_handlers[static_cast<unsigned>(esr >> 26) & 63](*at, esr);
         advance_or_inject(*at, todo);
         action = (action & action::leave) | todo;
+    } else {
+        advance_or_inject(*at, action); // of one that came here directly, to leave
     }
     for (;;) {
         if ((action & action::leave) != 0) {

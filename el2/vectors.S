@@ -11,6 +11,7 @@
     .equ    PERCPU_EMERGENCY, 8
     .equ    PERCPU_WORK, 16          // pointer to the loaded vCPU's interrupt work; next to it work_pending
     .equ    ACTION_ADVANCE_BIT, 40   // el2/vcpu.hpp; not bits of the work words
+    .equ    ACTION_LEAVE_BIT, 42
     .equ    ACTION_RELOAD_BIT, 44
 
 // Leaves x0 = GuestFrame and SP = this pCPU's stack.
@@ -146,6 +147,7 @@ exit_more:
     b       enter_guest
 
 exit_slow:
+    tbnz    x0, #ACTION_LEAVE_BIT, exit_full
     bl      el2_finish               // of an action: what is left of it, 0 or something that wants the full frame
     cbnz    x0, exit_full
     mrs     x1, tpidr_el2

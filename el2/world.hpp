@@ -50,8 +50,19 @@ struct HostIntids {
 
 struct Passthrough;
 
+/// Makes a deadline that any CPU may bring forward no later than `at`.
+inline void bring_forward(std::atomic<u64>& deadline, u64 at) {
+    u64 old = deadline.load(std::memory_order_relaxed);
+    while (at < old && !deadline.compare_exchange_weak(old, at, std::memory_order_release)) {
+    }
+}
+
 struct World {
     SpinLock lifecycle_lock{LockRank::vm_lifecycle};
+    // These first: each entry asks for their deadlines, and the others are large.
+    std::atomic<u64> rtc_deadline{~u64{0}}; // counter value of the earliest RTC alarm [el2/housekeeping.hpp]
+    std::atomic<u64> devices_deadline{~u64{0}}; // when passthrough devices' housekeeping is due
+    Console console{};
     unsigned pcpu_count = 0;
     PerCpu* pcpus[max_pcpus] = {};
     unsigned vm_slots = 0;               // highest VM id that exists
@@ -63,8 +74,7 @@ struct World {
     stage2::VmidAllocator vmids{};
     stage2::TableMemory::Config table_memory{};
     ffa::Ffa ffa{};
-    Console console{};
-    vgic::GicV3* gic = nullptr;         // the physical one; *_hw files know its face
+    vgic::GicV3* gic = nullptr; // the physical one; *_hw files know its face
     Passthrough* passthrough = nullptr; // nullptr: this machine's devices stay unused
     HostIntids intids{};
     IdRegisters host_ids{};
@@ -72,8 +82,7 @@ struct World {
     u64 slice_ticks = 0;
     u64 boot_counter = 0;
     u64 wall_clock_base = 0; // seconds since 1970 at counter 0, from the host's RTC; 0 without one
-    std::atomic<u64> rtc_deadline{~u64{0}}; // counter value of the earliest RTC alarm [el2/housekeeping.hpp]
-    u64 entropy = 0; // state of a small generator for guests' seeds, under lifecycle_lock
+    u64 entropy = 0;         // state of a small generator for guests' seeds, under lifecycle_lock
     bool power_off_when_done = true;
     Hooks hooks{};
 

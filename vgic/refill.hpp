@@ -72,44 +72,10 @@ class Refill {
         return load_fast() ? 0 : refill(true);
     }
 
-    /// load() when only SGIs are to be looked at. Private state alone, so the vCPU's lock suffices.
-    static bool load_quiet(VirtualGic& gic, VcpuGic& g, File& file) {
-        if (!g.quiet || (g.work.load(std::memory_order_relaxed) >> 16) != 0) {
-            return false;
-        }
-        LockGuard guard(g.lock);
-        if (g.priv.active != 0) {
-            return false;
-        }
-        load_interface(g, file);
-        // Other bits that come now stay in `work`, for the flush before the guest is entered.
-        const u64 pulses = g.work.fetch_and(~u64{0xffff}, std::memory_order_acquire) & 0xffff;
-        const u32 inputs = static_cast<u32>(pulses) | g.priv.latch.load(std::memory_order_relaxed);
-        const u32 sgis = inputs & g.priv.forwarded(gic.groups());
-        g.priv.latch.store(inputs & ~sgis, std::memory_order_relaxed);
-        if (!list_sgis(g, file, sgis)) [[unlikely]] {
-            g.post(work_refill); // the same flush chooses
-        }
-        g.hcr = Hcr::En::mask;
-        file.set_hcr(g.hcr);
-        return true;
-    }
-
-    /// save() when only SGIs were listed and the guest is done with them, which leaves inert list registers.
-    static bool save_quiet(VcpuGic& g, File& file) {
-        if (!g.quiet || (g.used & ~static_cast<u32>(file.empty())) != 0) {
-            return false;
-        }
-        LockGuard guard(g.lock);
-        for (u32 slots = g.used; slots != 0; slots &= slots - 1) {
-            const auto slot = static_cast<unsigned>(std::countr_zero(slots));
-            g.slot_of[Lr::VINTID::get(g.lr[slot].load(std::memory_order_relaxed)) & 31] = no_slot;
-        }
-        g.used = g.latched = 0;
-        g.priv.listed = g.priv.drop_pending = g.priv.drop_active = 0;
-        save_interface(g, file);
-        return true;
-    }
+    /// load() when there is one SGI to look at, or none, and save() when nothing but SGIs was listed and the guest is
+    /// done with them [vgic/refill_quiet.hpp]. False: nothing was done.
+    static bool load_quiet(VirtualGic& gic, VcpuGic& g, File& file);
+    static bool save_quiet(VcpuGic& g, File& file);
 
     VcpuMask save() {
         LockGuard dist(gic_.dist_lock());
@@ -224,75 +190,13 @@ class Refill {
     }
 
   private:
-    static void load_interface(VcpuGic& g, File& file) {
-        g.loaded.store(true, std::memory_order_release);
-        file.restore_active(g.saved);
-        file.set_vmcr(g.saved.vmcr);
-        g.hcr = 0; // forces the write of En
-    }
-
-    static void save_interface(VcpuGic& g, File& file) {
-        g.saved.vmcr = file.vmcr();
-        file.save_active(g.saved);
-        file.set_hcr(0);
-        g.hcr = 0;
-        // Release: another CPU that sees it unloaded sees its folded state.
-        g.loaded.store(false, std::memory_order_release);
-    }
-
-    /// Most loads find nothing, or SGIs: no selection is needed then.
-    bool load_fast() {
-        LockGuard dist(gic_.dist_lock());
-        LockGuard guard(g_.lock);
-        VirtualGic::absorb(g_);
-        for (unsigned b = 0; b < gic_.bank_count(); ++b) {
-            const SpiBank& bank = gic_.bank(b);
-            if ((bank.busy() & (bank.routed[index_.value] | bank.owned[index_.value])) != 0) {
-                return false;
-            }
-        }
-        const u32 inputs = g_.priv.inputs();
-        if (((inputs & ~0xffffu) | g_.priv.active) != 0) {
-            return false;
-        }
-        const u32 sgis = inputs & g_.priv.forwarded(gic_.groups());
-        g_.priv.latch.fetch_and(~sgis, std::memory_order_relaxed);
-        if (!list_sgis(g_, file_, sgis)) {
-            return false;
-        }
-        settle_timer();
-        g_.quiet = true;
-        g_.folds.fetch_add(1, std::memory_order_release);
-        g_.hcr = Hcr::En::mask;
-        file_.set_hcr(g_.hcr);
-        return true;
-    }
-
-    /// Deliverable SGIs into list registers. What does not fit stays in the latch, and the answer is false.
-    static bool list_sgis(VcpuGic& g, File& file, u32 sgis) {
-        for (; sgis != 0; sgis &= sgis - 1) {
-            const auto intid = static_cast<unsigned>(std::countr_zero(sgis));
-            u64 lr = Lr::VINTID::of(intid) | Lr::Priority::of(g.priv.priority[intid]) |
-                     Lr::Group::of((g.priv.group1 >> intid) & 1) | Lr::Pending::mask;
-            unsigned slot = g.slot_of[intid];
-            if (slot != no_slot) {
-                lr |= file.read(slot) & Lr::Active::mask; // sent again by its own handler
-            } else {
-                slot = static_cast<unsigned>(std::countr_one(g.used));
-                if (slot >= file.count()) {
-                    g.priv.latch.fetch_or(sgis, std::memory_order_relaxed);
-                    return false;
-                }
-                g.slot_of[intid] = static_cast<u8>(slot);
-                g.used |= u32{1} << slot;
-                g.priv.listed |= 1u << intid;
-            }
-            g.latched |= u32{1} << slot;
-            g.lr[slot].store(lr, std::memory_order_relaxed);
-            file.write(slot, lr);
-        }
-        return true;
-    }
+    // [vgic/refill_quiet.hpp]
+    static void load_interface(VcpuGic& g, File& file);
+    static void save_interface(VcpuGic& g, File& file);
+    bool load_fast();
+    static u64 sgi_lr(const VcpuGic& g, unsigned intid);
+    static void give_slot(VcpuGic& g, unsigned sgi, unsigned slot);
+    static bool list_sgis(VcpuGic& g, File& file, u32 sgis);
 
     Bank& bank_of(u32 intid) { return intid < gic::first_spi ? g_.priv : spi_bank(intid); }
     SpiBank& spi_bank(u32 intid) { return gic_.bank(intid / 32 - 1); }
@@ -453,4 +357,5 @@ class Refill {
 
 } // namespace atl::vgic
 
+#include "vgic/refill_quiet.hpp"
 #include "vgic/refill_select.hpp"

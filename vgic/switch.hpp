@@ -16,6 +16,9 @@ VcpuMask load(VirtualGic& gic, VcpuIndex vcpu, LrFile& file);
 /// Leave: list registers read back and emptied, CPU interface saved and off. After CNTV_CTL_EL0 is disabled
 /// (and an ISB): the timer's physical PPI is released here and must not fire for the next vCPU.
 VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFile& file);
+/// The most common case of each, alone: nothing but SGIs has happened. False: nothing was done.
+bool load_quiet(VirtualGic& gic, VcpuGic& vcpu, LrFile& file);
+bool save_quiet(VcpuGic& vcpu, LrFile& file);
 /// Only when needs_flush(). Repeat until it is false, then enter the guest.
 VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file);
 /// The most common case of flush(), alone: SGIs that have list registers already. False: flush() is needed.

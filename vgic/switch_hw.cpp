@@ -6,26 +6,20 @@
 
 namespace atl::vgic {
 
-[[gnu::noinline]] static VcpuMask load_slow(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+VcpuMask load(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
     return Refill(gic, vcpu, file).load();
 }
 
-VcpuMask load(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
-    if (Refill<LrFile>::load_quiet(gic, gic.vcpu(vcpu), file)) [[likely]] {
-        return 0;
-    }
-    return load_slow(gic, vcpu, file);
-}
-
-[[gnu::noinline]] static VcpuMask save_slow(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
     return Refill(gic, vcpu, file).save();
 }
 
-VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
-    if (Refill<LrFile>::save_quiet(gic.vcpu(vcpu), file)) [[likely]] {
-        return 0;
-    }
-    return save_slow(gic, vcpu, file);
+bool load_quiet(VirtualGic& gic, VcpuGic& vcpu, LrFile& file) {
+    return Refill<LrFile>::load_quiet(gic, vcpu, file);
+}
+
+bool save_quiet(VcpuGic& vcpu, LrFile& file) {
+    return Refill<LrFile>::save_quiet(vcpu, file);
 }
 
 VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {

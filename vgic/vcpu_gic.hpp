@@ -78,6 +78,12 @@ struct VcpuGic {
     /// True when flush() must run before this vCPU enters the guest. One load and a branch.
     bool needs_flush() const { return work.load(std::memory_order_relaxed) != 0; }
 
+    /// Not loaded: nothing has come since save() that could be pending. No lock; false is no answer.
+    bool idle() const {
+        return quiet && work.load(std::memory_order_relaxed) == 0 &&
+               (priv.latch.load(std::memory_order_relaxed) | priv.line.load(std::memory_order_relaxed)) == 0;
+    }
+
     /// Asks for `bits`; true when that is news, so that whoever runs the vCPU must be told.
     /// Release: state changed before is seen by whoever takes the bits out (acquire).
     bool post(u64 bits) { return (work.fetch_or(bits, std::memory_order_acq_rel) & bits) != bits; }

@@ -95,8 +95,9 @@ class VirtualGic {
     /// binary point. On its home pCPU.
     bool has_pending(VcpuIndex index) {
         // No lock: what is posted from now on is followed by a wake-up, which park() does not miss.
-        return !nothing_for(vcpus_[index.value]) && look_for_pending(index);
+        return !vcpus_[index.value].idle() && look_for_pending(index);
     }
+    bool look_for_pending(VcpuIndex index); // the same, without that shortcut
 
     /// Text for the monitor: what every interrupt that is not idle is doing.
     void dump(const TextSink& sink);
@@ -127,12 +128,6 @@ class VirtualGic {
     static void absorb_pulses(VcpuGic& vcpu);
 
   private:
-    static bool nothing_for(const VcpuGic& vcpu) {
-        return vcpu.quiet && vcpu.work.load(std::memory_order_relaxed) == 0 &&
-               (vcpu.priv.latch.load(std::memory_order_relaxed) |
-                vcpu.priv.line.load(std::memory_order_relaxed)) == 0;
-    }
-    bool look_for_pending(VcpuIndex index);
     struct LrState {
         u32 pending = 0;
         u32 active = 0;

@@ -73,6 +73,8 @@ class PhysicalTimer {
     constexpr bool line_high(Ticks count) const { return line_level(ctl_, cval_, 0, count); }
     /// In the guest's physical count, as next_rise().
     std::optional<Ticks> deadline(Ticks count) const { return next_rise(ctl_, cval_, 0, count); }
+    /// Disabled or masked.
+    constexpr bool line_stays_low() const { return !line_follows_condition(ctl_); }
     constexpr void reset() { ctl_ = cval_ = 0; }
 
   private:

@@ -82,6 +82,7 @@ constexpr u64 F = u64{1} << 6;
 constexpr u64 I = u64{1} << 7;
 constexpr u64 A = u64{1} << 8;
 constexpr u64 D = u64{1} << 9;
+constexpr u64 BTYPE = u64{3} << 10;
 constexpr u64 IL = u64{1} << 20;
 constexpr u64 SS = u64{1} << 21;
 constexpr u64 PAN = u64{1} << 22;

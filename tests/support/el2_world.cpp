@@ -4,6 +4,7 @@
 #include "tests/support/el2_world.hpp"
 
 #include <cstring>
+#include <utility>
 
 #include "el2/housekeeping.hpp"
 #include "el2/idregs.hpp"
@@ -199,6 +200,9 @@ void Machine::save_registers(Vcpu& v) {
 }
 
 Vcpu* Machine::next(PerCpu& c, unsigned& job_steps) {
+    if (Vcpu* const picked = std::exchange(hw().here().picked, nullptr); picked != nullptr) {
+        return picked;
+    }
     for (;;) {
         reap_stopped(c);
         const bool job = job_steps != 0 && run_job_step(c);
@@ -240,7 +244,7 @@ Vcpu* Machine::enter(unsigned cpu_index, unsigned max_job_steps) {
         } else if (c.reap_pending != 0 || (c.work_pending & work::resched) != 0) {
             c.work_pending &= ~work::resched;
             save_registers(*at);
-            el2::settle(c, *at);
+            hw().here().picked = settle_and_pick(c, *at);
         } else if (c.work_pending != 0) {
             c.work_pending = 0;
             if (c.index.value == 0) {
@@ -305,6 +309,15 @@ void Machine::take_exception(Vcpu& v) {
 }
 
 Action Machine::handle(Vcpu& from, u64 esr) {
+    const Action action = run_handler(from, esr);
+    if ((action & action::leave) != 0) {
+        save_registers(from);
+        el2::settle(*from.cpu, from);
+    }
+    return action;
+}
+
+Action Machine::run_handler(Vcpu& from, u64 esr) {
     REQUIRE(from.cpu->current == &from);
     on(from.cpu->index.value);
     const Action action = sync_handlers[(esr >> 26) & 63](from, esr);
@@ -317,15 +330,15 @@ Action Machine::handle(Vcpu& from, u64 esr) {
     if ((action & action::inject) != 0) {
         take_exception(from);
     }
-    if ((action & action::leave) != 0) {
-        save_registers(from);
-        el2::settle(*from.cpu, from);
-    }
     return action;
 }
 
 Action Machine::exit(Vcpu& from, u64 esr) {
-    const Action action = handle(from, esr);
+    const Action action = run_handler(from, esr);
+    if ((action & action::leave) != 0) {
+        save_registers(from);
+        hw().here().picked = settle_and_pick(*from.cpu, from);
+    }
     enter(from.cpu->index.value);
     return action;
 }

@@ -121,6 +121,7 @@ class Machine {
     void save_registers(Vcpu& v);
     Vcpu* next(PerCpu& c, unsigned& job_steps);
     void take_exception(Vcpu& v);
+    Action run_handler(Vcpu& from, u64 esr);
     void live_virtual_timer(unsigned index);
 
     std::vector<PageRecord> records_;

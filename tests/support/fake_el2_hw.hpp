@@ -43,6 +43,7 @@ struct FakeEl2Hw {
         u64 sp = 0;
         u64 hcr = 0;
         vgic::LrFile lrs{};
+        el2::Vcpu* picked = nullptr; // will be loaded next
     };
 
     u64 counter = 1'000'000;

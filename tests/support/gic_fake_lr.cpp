@@ -140,10 +140,16 @@ bool LrFile::maintenance_asserted() const {
 }
 
 VcpuMask load(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
-    return Refill<LrFile>::load_quiet(gic, gic.vcpu(vcpu), file) ? 0 : Refill(gic, vcpu, file).load();
+    return load_quiet(gic, gic.vcpu(vcpu), file) ? 0 : Refill(gic, vcpu, file).load();
 }
 VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
-    return Refill<LrFile>::save_quiet(gic.vcpu(vcpu), file) ? 0 : Refill(gic, vcpu, file).save();
+    return save_quiet(gic.vcpu(vcpu), file) ? 0 : Refill(gic, vcpu, file).save();
+}
+bool load_quiet(VirtualGic& gic, VcpuGic& vcpu, LrFile& file) {
+    return Refill<LrFile>::load_quiet(gic, vcpu, file);
+}
+bool save_quiet(VcpuGic& vcpu, LrFile& file) {
+    return Refill<LrFile>::save_quiet(vcpu, file);
 }
 VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
     if (Refill<LrFile>::flush_fast(gic, gic.vcpu(vcpu), file)) {

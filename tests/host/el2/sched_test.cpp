@@ -43,6 +43,34 @@ TEST_CASE("sched: transitions of one vCPU") {
     CHECK(queue.pick() == nullptr);
 }
 
+TEST_CASE("sched: hand_over() is park() or requeue(), and pick()") {
+    RunQueue queue;
+    SchedNode a;
+    SchedNode b;
+    queue.start(a);
+    queue.start(b);
+    REQUIRE(queue.pick() == &a);
+    CHECK(queue.hand_over(a, false) == &b); // end of slice: behind the other
+    CHECK(a.state == SchedState::ready);
+    CHECK(b.state == SchedState::running);
+    CHECK(queue.hand_over(b, true) == &a);
+    CHECK(b.state == SchedState::parked);
+    CHECK(queue.hand_over(a, true) == nullptr);
+    CHECK(a.state == SchedState::parked);
+    CHECK(queue.wake(b) == WakeEffect::queued);
+    REQUIRE(queue.pick() == &b);
+    CHECK(queue.hand_over(b, false) == &b); // alone: goes on
+    CHECK(queue.wake(b) == WakeEffect::running);
+    CHECK(queue.hand_over(b, true) == &b); // the wake-up was for it
+    CHECK(queue.hand_over(b, true) == nullptr);
+    queue.start(a); // only from off
+    CHECK(queue.wake(a) == WakeEffect::queued);
+    REQUIRE(queue.pick() == &a);
+    queue.stop(a);
+    CHECK(queue.hand_over(a, false) == nullptr); // it was stopped: stays off
+    CHECK(a.state == SchedState::off);
+}
+
 TEST_CASE("sched: a wake-up before park() is not lost, and counts once") {
     RunQueue queue;
     SchedNode node;
