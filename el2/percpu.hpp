@@ -47,7 +47,9 @@ struct alignas(64) PerCpu {
     Vcpu* home_list =
         nullptr; // every vCPU that lives here, linked by Vcpu::next_at_home; constant after boot
     u64 idle_since = 0;
-    bool has_ras = false; // this CPU has FEAT_RAS
+    Vcpu* fp_owner = nullptr; // whose FP/SIMD registers are in this CPU; the vCPUs of others trap [adr/0019]
+    u64 cptr = 0;             // CPTR_EL2 as last written
+    bool has_ras = false;     // this CPU has FEAT_RAS
     u64 idle_ticks = 0;
     u64 exits = 0;
     u64 switches = 0;

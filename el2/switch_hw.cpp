@@ -5,6 +5,7 @@
 #include "el2/cpu_hw.hpp"
 #include "el2/dispatch.hpp"
 #include "el2/hw.hpp"
+#include "el2/inject.hpp"
 #include "el2/lifecycle.hpp"
 #include "el2/run.hpp"
 #include "el2/world.hpp"
@@ -101,6 +102,15 @@ void load_sysregs(const SysRegs& s) {
 #undef ATOLL_LOAD_TWO
 #undef ATOLL_TOGETHER
 
+/// Takes effect at the ERET, or the caller's ISB. CPTR_EL2.TFP traps EL2's own use as well [DDI0487 D19.2.34].
+void allow_fp(PerCpu& cpu, bool allowed) {
+    const u64 wanted = allowed ? cpu.cptr & ~CptrEl2::TFP::mask : cpu.cptr | CptrEl2::TFP::mask;
+    if (wanted != cpu.cptr) {
+        cpu.cptr = wanted;
+        ATOLL_MSR(cptr_el2, wanted);
+    }
+}
+
 /// FEAT_FGT, FEAT_HCX and others add trap registers whose content firmware may have changed.
 void clear_newer_controls() {
     const u64 mmfr0 = ATOLL_MRS(id_aa64mmfr0_el1);
@@ -151,6 +161,7 @@ void init_cpu_for_guests(u64 vtcr) {
     if (Field<47, 44>::get(ATOLL_MRS(id_aa64pfr0_el1)) != 0) {
         cptr |= CptrEl2::TAM::mask; // activity monitors
     }
+    this_cpu().cptr = cptr;
     ATOLL_MSR(cptr_el2, cptr);
     ATOLL_MSR(hstr_el2, 0);
     ATOLL_MSR(vpidr_el2, ATOLL_MRS(midr_el1));
@@ -167,6 +178,21 @@ void init_cpu_for_guests(u64 vtcr) {
     isb();
 }
 
+Action on_fp(Vcpu& vcpu, u64) {
+    PerCpu& cpu = *vcpu.cpu;
+    if (cpu.fp_owner == &vcpu) {
+        return inject_undefined(vcpu); // nothing of EL2's traps it
+    }
+    allow_fp(cpu, true);
+    isb(); // the registers are EL2's to move
+    if (cpu.fp_owner != nullptr) {
+        fp_save(&cpu.fp_owner->fp);
+    }
+    fp_load(&vcpu.fp);
+    cpu.fp_owner = &vcpu;
+    return action::resume;
+}
+
 void leave_no_guest() {
     // The tables of the VM that ran last may be freed while this pCPU idles: nothing may walk them any more.
     ATOLL_MSR(tcr_el1, tcr_epd);
@@ -180,6 +206,9 @@ void load_vcpu(Vcpu& vcpu, u64 now) {
     PerCpu& cpu = *vcpu.cpu;
     if (vcpu.power.load(std::memory_order_acquire) == Power::on_pending) {
         reset_vcpu_registers(vcpu, vcpu.start_pc, vcpu.start_context);
+        if (cpu.fp_owner == &vcpu) {
+            cpu.fp_owner = nullptr; // what is in the CPU is of its former life
+        }
         vcpu.power.store(Power::on, std::memory_order_release);
     }
     // No stage-1 walk with registers of two guests mixed, not even a speculative one (the Cortex-A57/A72
@@ -204,7 +233,7 @@ void load_vcpu(Vcpu& vcpu, u64 now) {
         ATOLL_MSR(s3_4_c12_c1_1, 0);         // VDISR_EL2: guests have no RAS and no state there
         ATOLL_MSR(s3_4_c5_c2_3, vcpu.vsesr); // VSESR_EL2: of a virtual SError that still waits
     }
-    fp_load(&vcpu.fp);
+    allow_fp(cpu, cpu.fp_owner == &vcpu);
     if (vcpu.debug_live) {
         hw::enter_debug(vcpu);
     }
@@ -239,7 +268,6 @@ u64 save_vcpu(Vcpu& vcpu) {
     save_sysregs(vcpu.sys);
     // HCR_EL2.VSE clears itself when the guest takes the virtual SError.
     vcpu.hcr = (vcpu.hcr & ~HcrEl2::VSE::mask) | (ATOLL_MRS(hcr_el2) & HcrEl2::VSE::mask);
-    fp_save(&vcpu.fp);
     if (vcpu.debug_live) {
         hw::leave_debug(vcpu);
     }

@@ -20,6 +20,9 @@ void load_vcpu(Vcpu& vcpu, u64 now);
 /// back. Returns the counter at that moment.
 u64 save_vcpu(Vcpu& vcpu);
 
+/// A trapped use of FP/SIMD by the loaded vCPU: its registers come in, those of the owner go out.
+Action on_fp(Vcpu& vcpu, u64 esr);
+
 /// This pCPU becomes its vCPUs': never returns. Its PerCpu is set, its GIC and timers are ready.
 [[noreturn]] void run_pcpu();
 

@@ -280,6 +280,7 @@ constexpr FastHandlers fast_handlers = [] {
         handler = want_full_frame;
     }
     handlers.by_class[static_cast<unsigned>(arch::ExceptionClass::wfx)] = on_wfx;
+    handlers.by_class[static_cast<unsigned>(arch::ExceptionClass::fp_simd)] = on_fp;
     handlers.by_class[static_cast<unsigned>(arch::ExceptionClass::hvc64)] = on_hvc;
     handlers.by_class[static_cast<unsigned>(arch::ExceptionClass::smc64)] = on_smc;
     handlers.by_class[static_cast<unsigned>(arch::ExceptionClass::sysreg)] = fast_sysreg;

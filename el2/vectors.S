@@ -210,7 +210,7 @@ el2_fault:
     bl      el2_report_fault
     b       .
 
-// FP/SIMD context: EL2 never uses these registers itself. [el2/context.hpp FpRegs]
+// FP/SIMD context: EL2 never uses these registers itself; CPTR_EL2.TFP is 0 here. [el2/context.hpp FpRegs]
     .arch_extension fp
     .arch_extension simd
 // void fp_save(FpRegs*)

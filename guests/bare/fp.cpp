@@ -4,6 +4,7 @@
 // slice may be.
 #include "guests/bare/rt/rt.hpp"
 
+extern "C" atl::u64 fp_nonzero();
 extern "C" void fp_fill(atl::u64 seed);
 extern "C" atl::u64 fp_check(atl::u64 seed);
 
@@ -14,6 +15,8 @@ void payload() {
     const u64 base = has_option("fp.seed=b") ? 0xb000'0000'0000'0005 : 0xa000'0000'0000'000a;
     BARE_WRITE("cpacr_el1", u64{3} << 20);
     isb();
+    // The first use, after the other guest's: nothing of its may be seen.
+    report_equal("fp.zero_at_first", fp_nonzero(), 0);
     const u64 step = BARE_READ("cntfrq_el0") / 50;
     u64 wrong = 0;
     for (u64 round = 0; round < 50; ++round) {

@@ -57,6 +57,27 @@
     cinc x5, x5, ne
     .endm
 
+    .macro nonzero n
+    fmov x1, d\n
+    mov x2, v\n\().d[1]
+    orr x1, x1, x2
+    cmp x1, #0
+    cinc x5, x5, ne
+    .endm
+
+// u64 fp_nonzero(): how many registers are not 0
+    .global fp_nonzero
+fp_nonzero:
+    mov x5, #0
+    for_each_register nonzero
+    mrs x1, fpsr
+    mrs x2, fpcr
+    orr x1, x1, x2
+    cmp x1, #0
+    cinc x5, x5, ne
+    mov x0, x5
+    ret
+
 // void fp_fill(u64 seed)
     .global fp_fill
 fp_fill:
