@@ -141,13 +141,14 @@ exit_more:
 
 1:  mov     x2, #(1 << ACTION_ADVANCE_BIT | 1 << ACTION_RELOAD_BIT)
     cmp     x3, x2
-    b.ne    exit_slow
+    b.ne    .Lexit_other
     advance_or exit_slow
     ldr     x0, [x1, #PERCPU_CURRENT]
     b       enter_guest
 
-exit_slow:
+.Lexit_other:
     tbnz    x0, #ACTION_LEAVE_BIT, exit_full
+exit_slow:                           // of interrupts, too: they leave nobody
     bl      el2_finish               // of an action: what is left of it, 0 or something that wants the full frame
     cbnz    x0, exit_full
     mrs     x1, tpidr_el2
