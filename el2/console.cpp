@@ -62,14 +62,18 @@ void Console::add_guest(Vm& vm) {
 }
 
 bool Console::guest_transmit(void* context, u8 byte) {
-    Vm& vm = *static_cast<Vm*>(context);
+    const Vm& vm = *static_cast<Vm*>(context);
     Console& self = vm.world->console;
     LockGuard guard(self.lock_);
-    if (self.mux_.write_through(vm.id, byte, hw::counter())) {
+    if (self.mux_.write_through(vm.id, byte, hw::counter())) [[likely]] {
         return true;
     }
-    const bool taken = self.mux_.guest_write(vm.id, byte);
-    self.pump_locked();
+    return self.queue_locked(vm.id, byte);
+}
+
+[[gnu::noinline]] bool Console::queue_locked(VmId vm, u8 byte) {
+    const bool taken = mux_.guest_write(vm, byte);
+    pump_locked();
     return taken;
 }
 

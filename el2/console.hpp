@@ -43,6 +43,7 @@ class Console {
   private:
     static bool guest_transmit(void* context, u8 byte);
     static std::size_t guest_pull(void* context, std::span<u8> into);
+    bool queue_locked(VmId vm, u8 byte);
     void pump_locked();
     void publish_deadline(const ConsoleMux::PumpResult& result);
 

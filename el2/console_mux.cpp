@@ -17,6 +17,7 @@ constexpr u8 bel = 7;
 } // namespace
 
 void ConsoleMux::configure(const Uart& uart, const Timing& timing) {
+    through_ = 0;
     uart_ = uart;
     timing_ = timing;
     focus_ = monitor_source;
@@ -29,6 +30,7 @@ void ConsoleMux::configure(const Uart& uart, const Timing& timing) {
 constexpr u8 cursor_query[4] = {0x1b, '[', '6', 'n'};
 
 bool ConsoleMux::append(u8 source, u8 byte) {
+    through_ = 0;
     Source& s = sources_[source];
     if (!s.ring.push(byte)) {
         return false;
@@ -48,6 +50,7 @@ void ConsoleMux::append_text(u8 source, std::string_view text) {
 }
 
 bool ConsoleMux::guest_write(VmId vm, u8 byte) {
+    through_ = 0;
     if (!is_guest(vm)) {
         return true; // nobody is left to wait for room
     }
@@ -80,6 +83,7 @@ std::size_t ConsoleMux::guest_tx_room(VmId vm) const {
 }
 
 void ConsoleMux::log_line(std::string_view line) {
+    through_ = 0;
     Source& log = sources_[log_source];
     if (log.ring.room() < line.size() + 1) {
         ++log.dropped;
@@ -133,6 +137,7 @@ ConsoleMux::PumpResult ConsoleMux::pump(u64 now, std::size_t max_bytes) {
     if (nonempty_ != 0 || stalled_ || losses_pending_) {
         result.deadline = next_deadline(now);
     }
+    through_ = quiet() ? through(open_ + 1u) : 0;
     return result;
 }
 
@@ -299,6 +304,7 @@ void ConsoleMux::begin_run(u8 source) {
 }
 
 void ConsoleMux::stage(std::string_view text) {
+    through_ = 0;
     for (const char c : text) {
         (void)staged_.push(static_cast<u8>(c)); // 64 bytes hold a newline and the longest prefix
     }

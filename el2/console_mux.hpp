@@ -64,8 +64,8 @@ class ConsoleMux {
     /// byte on the port at once and no pump() is needed. False: nothing happened, use guest_write() and
     /// pump().
     bool write_through(VmId vm, u8 byte, u64 now) {
-        if (vm.value != open_ + 1u || byte < 0x20 || nonempty_ != 0 || sources_[open_].query != 0 ||
-            !quiet() || !uart_.can_write(uart_.context)) {
+        if (through_ != through(vm.value) || byte < 0x20 || line_length_ >= max_run ||
+            !uart_.can_write(uart_.context)) {
             return false;
         }
         uart_.write(uart_.context, byte);
@@ -146,11 +146,14 @@ class ConsoleMux {
         const auto byte = static_cast<u8>(c);
         return (byte < 0x20 && byte != '\t') || byte == 0x7f ? u8{'?'} : byte;
     }
-    /// Nothing of the console's own is due, and the open line may grow as it is.
+    /// Nothing waits, nothing of the console's own is due, and the open line of a guest may grow as it is.
     bool quiet() const {
-        return open_ < max_vms && staged_.empty() && !bell_ && !stalled_ && !losses_pending_ &&
-               line_length_ < max_run && !sources_[open_].after_cr && uart_.can_write != nullptr;
+        return open_ < max_vms && nonempty_ == 0 && staged_.empty() && !bell_ && !stalled_ &&
+               !losses_pending_ && !sources_[open_].after_cr && sources_[open_].query == 0 &&
+               uart_.can_write != nullptr;
     }
+    /// A value of through_: 0 is nobody's.
+    static constexpr u32 through(u32 vm) { return 1u << 16 | vm; }
     /// no_source has a bit of its own that is never set.
     static constexpr u32 bit(u8 source) { return u32{1} << (source & 31u); }
     static u8 slot(VmId vm) { return static_cast<u8>(vm.value - 1); }
@@ -194,9 +197,10 @@ class ConsoleMux {
     u32 nonempty_ = 0;      // sources with bytes in their ring
     bool names_ = false;    // there have been two guests: lines are prefixed
     u8 focus_ = 0;
-    u8 open_ = 0;                 // the cursor stands in a partial line of this source
-    u8 running_ = 0;              // prints at present
-    u8 last_ = 0;                 // printed last: the turn goes on after it
+    u32 through_ = 0; // whose bytes write_through() takes: pump() knows, every other change ends it
+    u8 open_ = 0;     // the cursor stands in a partial line of this source
+    u8 running_ = 0;  // prints at present
+    u8 last_ = 0;     // printed last: the turn goes on after it
     std::size_t line_length_ = 0; // bytes of the line being printed since the others last had a chance
     Ring<u8, 64> staged_;         // the console's own prefixes and newlines, due before anything else
     u64 open_touched_ = 0;        // when the open line last grew

@@ -18,6 +18,7 @@ constexpr std::string_view prompt = "atoll> ";
 } // namespace
 
 void ConsoleMux::add_guest(VmId vm, std::string_view name) {
+    through_ = 0;
     if (vm.value < 1 || vm.value > max_vms || is_guest(vm)) {
         return;
     }
@@ -38,6 +39,7 @@ void ConsoleMux::add_guest(VmId vm, std::string_view name) {
 }
 
 void ConsoleMux::remove_guest(VmId vm) {
+    through_ = 0;
     if (!is_guest(vm)) {
         return;
     }
@@ -50,6 +52,7 @@ void ConsoleMux::remove_guest(VmId vm) {
 }
 
 ConsoleMux::InputResult ConsoleMux::input(u8 byte) {
+    through_ = 0;
     if (escaped_) {
         escaped_ = false;
         return console_key(byte);

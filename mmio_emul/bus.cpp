@@ -10,7 +10,7 @@ Status Bus::add(Ipa base, u64 size, Device* device) {
     if (device == nullptr || size == 0 || !base.is_aligned(granule) || !window.contains(base, size)) {
         return Error::invalid_argument;
     }
-    if (entries_.full()) {
+    if (count_ == max_devices) {
         return Error::no_memory;
     }
     const std::size_t first = (base - window.base) >> granule_shift;
@@ -20,18 +20,16 @@ Status Bus::add(Ipa base, u64 size, Device* device) {
             return Error::already_exists;
         }
     }
-    if (!entries_.push_back({base, size, device})) {
-        return Error::no_memory;
-    }
+    entries_[++count_] = {base, size, device};
     for (std::size_t i = first; i <= last; ++i) {
-        granules_[i] = static_cast<u8>(entries_.size());
+        granules_[i] = static_cast<u8>(count_);
     }
     return {};
 }
 
 void Bus::reset_all() {
-    for (const Entry& entry : entries_) {
-        entry.device->reset();
+    for (std::size_t i = 1; i <= count_; ++i) {
+        entries_[i].device->reset();
     }
 }
 

@@ -4,7 +4,6 @@
 #pragma once
 #include <array>
 
-#include "lib/containers.hpp"
 #include "lib/result.hpp"
 #include "mmio_emul/device.hpp"
 
@@ -40,7 +39,7 @@ class Bus {
         if (slot == empty_slot) [[unlikely]] {
             return {};
         }
-        const Entry& entry = entries_[slot - 1u];
+        const Entry& entry = entries_[slot];
         const u64 offset = address.value - entry.base.value;
         // add() keeps offset + size from wrapping: both are below 2^32.
         if (offset + size > entry.size) [[unlikely]] {
@@ -52,18 +51,19 @@ class Bus {
     /// Resets every device, in the order in which they were added.
     void reset_all();
 
-    std::size_t device_count() const { return entries_.size(); }
+    std::size_t device_count() const { return count_; }
 
   private:
-    struct Entry {
+    struct alignas(32) Entry { // a power of two: found with a shift
         Ipa base{};
         u64 size = 0;
         Device* device = nullptr;
     };
-    static constexpr u8 empty_slot = 0; // a slot is an index into entries_ plus 1
+    static constexpr u8 empty_slot = 0; // entries_[0] is nobody's
 
     std::array<u8, (window.size >> granule_shift)> granules_{};
-    StaticVector<Entry, max_devices> entries_;
+    std::array<Entry, max_devices + 1> entries_{};
+    std::size_t count_ = 0;
 };
 
 } // namespace atl::mmio_emul

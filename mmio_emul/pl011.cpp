@@ -186,21 +186,12 @@ u32 Pl011::read_data() {
     return entry.byte | (entry.after_overrun ? dr_OE : 0);
 }
 
-void Pl011::write(VcpuIndex, u64 offset, unsigned, u64 value) {
-    if ((offset & 3) != 0) {
-        return; // inside a register: no such access exists on the APB
-    }
-    const LockGuard guard(lock_);
-    if (offset == reg::dr && tx_.empty() && (cr_ & cr_LBE) == 0 && send_at_once(static_cast<u8>(value)))
-        [[likely]] {
-        return;
-    }
-    write_register(static_cast<u32>(offset), static_cast<u32>(value));
-    publish();
-}
-
 /// The common case of printing: the FIFO stays empty, so neither FR nor, mostly, an interrupt changes.
-bool Pl011::send_at_once(u8 byte) {
+inline bool Pl011::send_at_once(u8 byte) {
+    const LockGuard guard(lock_);
+    if (!tx_.empty() || (cr_ & cr_LBE) != 0) {
+        return false;
+    }
     if (backend_.transmit == nullptr || !backend_.transmit(backend_.context, byte)) {
         return false;
     }
@@ -209,6 +200,22 @@ bool Pl011::send_at_once(u8 byte) {
         publish();
     }
     return true;
+}
+
+void Pl011::write(VcpuIndex, u64 offset, unsigned, u64 value) {
+    if ((offset & 3) != 0) {
+        return; // inside a register: no such access exists on the APB
+    }
+    if (offset == reg::dr && send_at_once(static_cast<u8>(value))) [[likely]] {
+        return;
+    }
+    write_locked(offset, value);
+}
+
+[[gnu::noinline]] void Pl011::write_locked(u64 offset, u64 value) {
+    const LockGuard guard(lock_);
+    write_register(static_cast<u32>(offset), static_cast<u32>(value));
+    publish();
 }
 
 void Pl011::write_register(u32 offset, u32 value) {

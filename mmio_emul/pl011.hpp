@@ -64,6 +64,7 @@ class Pl011 final : public Device {
     }
     u32 read_register(u32 offset);
     u32 read_data();
+    void write_locked(u64 offset, u64 value);
     void write_register(u32 offset, u32 value);
     bool send_at_once(u8 byte);
     void write_data(u8 byte);

@@ -340,6 +340,40 @@ TEST_CASE("console: pump keeps to its limit") {
     CHECK_FALSE(f.pump(0).more);
 }
 
+TEST_CASE("console: whatever waits ends writing through, until the next pump") {
+    Fixture f;
+    f.mux.add_guest(alpha, "alpha");
+    f.write(alpha, "a");
+    f.pump();
+    REQUIRE(f.mux.write_through(alpha, 'b', f.now));
+    SUBCASE("a line of the log") {
+        f.mux.log_line("log");
+    }
+    SUBCASE("the monitor") {
+        f.mux.monitor_print("m");
+    }
+    SUBCASE("the prompt") {
+        f.mux.monitor_done();
+    }
+    SUBCASE("a byte in the guest's own ring") {
+        (void)f.mux.guest_write(alpha, 'c');
+    }
+    SUBCASE("a byte of another guest") {
+        f.mux.add_guest(beta, "beta");
+        (void)f.mux.guest_write(beta, 'c');
+    }
+    SUBCASE("a key of the console's own") {
+        (void)f.mux.input(0x1d);
+        (void)f.mux.input('?');
+    }
+    SUBCASE("the guest leaves") {
+        f.mux.remove_guest(alpha);
+    }
+    const std::string before = f.screen;
+    CHECK_FALSE(f.mux.write_through(alpha, 'x', f.now));
+    CHECK(f.screen == before);
+}
+
 TEST_CASE("console: writing through is the same, only shorter") {
     Fixture f;
     f.through = true;
