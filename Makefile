@@ -64,7 +64,7 @@ $(B)/atoll.img: $(B)/atoll.elf
 	@$(CROSS)objcopy -O binary $< $@
 	@echo "  IMAGE  $@ ($$(stat -c %s $@) bytes)"
 
-# ---- guests: the lagoon module, its tool, one initramfs for each kernel -------------------------------------------
+# ---- guests: the modules lagoon and edu, their tools, one initramfs for each kernel -------------------------------
 KERNELS := $(notdir $(patsubst %/Image,%,$(filter-out %/default/Image,$(wildcard $(DEPS)/kernels/*/Image))))
 INITRAMFS_PARTS := $(wildcard guests/linux/initramfs/*) $(wildcard guests/linux/demo/*)
 
@@ -72,15 +72,23 @@ $(B)/guests/linux/lagoon: $(wildcard guests/linux/tools/*) guests/linux/lagoon/l
 	@$(MAKE) -s -C guests/linux/tools OUT=$(abspath $(@D)) CROSS_COMPILE=$(CROSS)
 	@touch $@
 
+$(B)/guests/linux/edu: $(wildcard guests/linux/edu/tool/*) guests/linux/edu/edu_uapi.h $(wildcard guests/linux/tools/*)
+	@$(MAKE) -s -C guests/linux/edu/tool OUT=$(abspath $(@D)) CROSS_COMPILE=$(CROSS)
+	@touch $@
+
 define kernel_rules
 $(B)/guests/linux/$(1)/lagoon.ko: $(wildcard guests/linux/lagoon/*) lib/abi/ffa.h
 	@CROSS_COMPILE=$(CROSS) guests/linux/lagoon/build.sh $(DEPS)/kernels/$(1)/build $$(@D)
 $(B)/guests/linux/$(1)/check/lagoon_check.ko: $(wildcard guests/linux/check/*) guests/linux/lagoon/compat.h
 	@CROSS_COMPILE=$(CROSS) guests/linux/lagoon/build.sh $(DEPS)/kernels/$(1)/build $$(@D) guests/linux/check
-$(B)/initramfs-$(1).cpio.gz: $(B)/guests/linux/$(1)/lagoon.ko $(B)/guests/linux/$(1)/check/lagoon_check.ko $(B)/guests/linux/lagoon $(INITRAMFS_PARTS)
+$(B)/guests/linux/$(1)/edu/edu.ko: $(wildcard guests/linux/edu/*.* guests/linux/edu/Kbuild)
+	@CROSS_COMPILE=$(CROSS) guests/linux/lagoon/build.sh $(DEPS)/kernels/$(1)/build $$(@D) guests/linux/edu
+$(B)/initramfs-$(1).cpio.gz: $(B)/guests/linux/$(1)/lagoon.ko $(B)/guests/linux/$(1)/check/lagoon_check.ko \
+                             $(B)/guests/linux/$(1)/edu/edu.ko $(B)/guests/linux/lagoon $(B)/guests/linux/edu $(INITRAMFS_PARTS)
 	@$(PYTHON) guests/linux/initramfs/mkinitramfs.py $(DEPS)/kernels/$(1) $$@ \
 	    $$<:/lib/modules/{abi}/extra/lagoon.ko \
 	    $(B)/guests/linux/$(1)/check/lagoon_check.ko:/lib/modules/{abi}/extra/lagoon_check.ko \
+	    $(B)/guests/linux/$(1)/edu/edu.ko:/lib/modules/{abi}/extra/edu.ko $(B)/guests/linux/edu:/usr/bin/edu \
 	    $(B)/guests/linux/lagoon:/usr/bin/lagoon guests/linux/demo:/demo
 endef
 $(foreach k,$(KERNELS),$(eval $(call kernel_rules,$(k))))
