@@ -270,7 +270,8 @@ static int alloc_chan_resources(struct dma_chan *dc)
 	dc->cookie = dc->completed_cookie = DMA_MIN_COOKIE;
 	chan->failed = 0;
 	memset(&chan->config, 0, sizeof(chan->config));
-	return READ_ONCE(chan->edu->dead) ? -ENODEV : 0;
+	/* Never -ENODEV: by that the core means the module, and takes the device off its list for good. */
+	return READ_ONCE(chan->edu->dead) ? -EIO : 0;
 }
 
 static void free_chan_resources(struct dma_chan *dc)

@@ -23,6 +23,7 @@
 #include <linux/list.h>
 #include <linux/miscdevice.h>
 #include <linux/mutex.h>
+#include <linux/rcupdate.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/wait.h>
@@ -74,7 +75,8 @@ struct edu_chan {
 /* ---- one device ---- */
 
 struct edu {
-	struct kref ref; /* the dmaengine core's, and one for each open file */
+	struct kref ref; /* the PCI driver's, the dmaengine core's, and one for each open file */
+	struct rcu_head rcu;
 	struct pci_dev *pdev;
 	struct device *dev;
 	void __iomem *regs;
@@ -123,7 +125,6 @@ int edu_hw_live(struct edu *edu, u32 in, u32 *out);
 int edu_hw_factorial(struct edu *edu, u32 in, u32 *out);
 
 /* ---- engine.c: which piece of which descriptor the hardware works on. edu->lock is held, where the name says so ---- */
-extern unsigned int edu_timeout_ms;
 void edu_engine_init(struct edu *edu);
 /* No transfer is in flight when it returns, none will be, and the watchdog does not run. Sleeps. */
 void edu_engine_stop(struct edu *edu);

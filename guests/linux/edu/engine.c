@@ -22,17 +22,19 @@
 
 #include "edu.h"
 
-#define GRACE_MS 1000 /* that a transfer without bus mastering gets to end */
-
-unsigned int edu_timeout_ms = 3000;
-module_param_named(timeout_ms, edu_timeout_ms, uint, 0644);
+static unsigned int timeout_ms = 3000;
+module_param(timeout_ms, uint, 0644);
 MODULE_PARM_DESC(timeout_ms, "how long a transfer may take; the device needs 100");
+
+static unsigned int grace_ms = 1000;
+module_param(grace_ms, uint, 0644);
+MODULE_PARM_DESC(grace_ms, "how long one that took too long may take to end, without bus mastering");
 
 static void start_transfer(struct edu *edu, bool to_memory, u64 src, u64 dst, bool *started)
 {
 	*started = edu_hw_start(edu, to_memory, src, dst, edu->piece);
 	if (*started) {
-		unsigned long timeout = msecs_to_jiffies(max(edu_timeout_ms, 1u));
+		unsigned long timeout = msecs_to_jiffies(clamp(READ_ONCE(timeout_ms), 1u, 60000u));
 
 		edu->deadline = jiffies + timeout;
 		mod_delayed_work(system_wq, &edu->watchdog, timeout);
@@ -185,12 +187,12 @@ static bool bus_master_on(struct edu *edu)
 static void recover(struct edu *edu)
 {
 	enum edu_hw_state state;
-	unsigned int waited;
+	unsigned long grace_end = jiffies + msecs_to_jiffies(min(READ_ONCE(grace_ms), 60000u));
 
-	dev_err(edu->dev, "a transfer did not end within %u ms: taking bus mastering away\n", edu_timeout_ms);
+	dev_err(edu->dev, "a transfer did not end within %u ms: taking bus mastering away\n", timeout_ms);
 	pci_clear_master(edu->pdev);
-	for (waited = 0; (state = edu_hw_state(edu)) == EDU_HW_RUNNING && waited < GRACE_MS; waited += 10)
-		msleep(10);
+	while ((state = edu_hw_state(edu)) == EDU_HW_RUNNING && time_before(jiffies, grace_end))
+		msleep(5);
 	if (state == EDU_HW_IDLE)
 		pci_set_master(edu->pdev);
 	spin_lock_irq(&edu->lock);

@@ -127,21 +127,27 @@ int edu_hw_live(struct edu *edu, u32 in, u32 *out)
 
 int edu_hw_factorial(struct edu *edu, u32 in, u32 *out)
 {
+	unsigned long left = msecs_to_jiffies(1000);
+	u32 status;
 	int ret = 0;
 
 	if (in > MAX_FACTORIAL)
 		return -ERANGE;
 	mutex_lock(&edu->value_lock);
-	if (readl(edu->regs + REG_STATUS) & STATUS_COMPUTING) {
-		ret = -EBUSY; /* an earlier one never ended */
+	status = readl(edu->regs + REG_STATUS);
+	if (status & STATUS_COMPUTING) {
+		ret = status == ALL_ONES ? -EIO : -EBUSY; /* gone; or an earlier one never ended */
 		goto out;
 	}
 	reinit_completion(&edu->factorial);
 	writel(STATUS_IRQ_FACTORIAL, edu->regs + REG_STATUS);
 	writel(in, edu->regs + REG_FACTORIAL);
-	/* The interrupt is a hint, the status register is the fact. */
-	wait_for_completion_timeout(&edu->factorial, msecs_to_jiffies(1000));
-	if (readl(edu->regs + REG_STATUS) & STATUS_COMPUTING)
+	/* The interrupt is a hint, it may be that of an earlier one; the status register is the fact. */
+	do {
+		left = wait_for_completion_timeout(&edu->factorial, left);
+		status = readl(edu->regs + REG_STATUS);
+	} while (left && status & STATUS_COMPUTING);
+	if (status & STATUS_COMPUTING)
 		ret = -EIO; /* so is a device that is gone */
 	else
 		*out = readl(edu->regs + REG_FACTORIAL);

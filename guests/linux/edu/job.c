@@ -173,6 +173,8 @@ static struct edu_job *job_new(struct edu_file *f, size_t bytes, int eventfd)
 
 	if (f->gone)
 		return ERR_PTR(-ENODEV);
+	if (READ_ONCE(f->edu->dead)) /* dmaengine would say it too, but not why */
+		return ERR_PTR(-EIO);
 	if (f->job_count >= EDU_MAX_JOBS)
 		return ERR_PTR(-EBUSY);
 	ret = get_channel(f);

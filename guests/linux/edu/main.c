@@ -18,7 +18,10 @@ MODULE_PARM_DESC(dma_bits, "address bits of the device: 28 for QEMU's -device ed
 
 static void edu_free(struct kref *ref)
 {
-	kfree(container_of(ref, struct edu, ref));
+	struct edu *edu = container_of(ref, struct edu, ref);
+
+	/* The dmaengine core's list of devices is read under RCU, and we may just have left it. */
+	kfree_rcu(edu, rcu);
 }
 
 void edu_put(struct edu *edu)

@@ -27,7 +27,6 @@ void cmd_refuse(char **args, int count);
 void cmd_hold(char **args, int count);
 void cmd_share(bool push, char **args, int count);
 void cmd_raw(char **args, int count);
-void cmd_hang(char **args, int count);
 
 /* --name VALUE at args[*i]; false when it is something else. */
 bool option(char **args, int count, int *i, const char *name, const char **value);

@@ -146,6 +146,7 @@ void cmd_test(char **args, int count)
     watch(lanes, lane_count);
     for (unsigned i = 0; i < lane_count; i++) {
         check_lane(&lanes[i], bytes, bytes);
+        close(lanes[i].edu); /* and with it the channel */
     }
     put_and_get();
     after = edu_info(edu);
