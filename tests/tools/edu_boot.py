@@ -109,8 +109,8 @@ def faults(guest):
               failed)
     guest.ask(f"printf '\\6' | {command}; echo 3000 > {parameters}/timeout_ms")
     guest.ask(*again)
-    # It does not answer any more, as if pulled; then it is removed.
-    guest.ask(f"echo 500 > {parameters}/timeout_ms; edu hold 64K & sleep 1; printf '\\0' | {command}; wait", "holding",
+    # Its registers do not answer any more, as if pulled; then it is removed.
+    guest.ask(f"echo 500 > {parameters}/timeout_ms; edu hold 64K & sleep 1; printf '\\4' | {command}; wait", "holding",
               failed)
     guest.ask("edu fact 3 2>&1 || echo refused", "edu: FAIL: fact: Input/output error", "refused")
     guest.ask(replug)
@@ -129,6 +129,8 @@ def behind_smmu(guest):
     faults(guest)
     # The same device with the address bits that QEMU gives it by default: the IOMMU finds room below 256 MiB.
     guest.ask("rmmod edu; modprobe edu dma_bits=28; edu test --size 5000", "PASS 1 x 5000 bytes by DMA")
+    # In all of the above, the device never touched memory that was not, or not any more, mapped for it.
+    guest.ask("echo events $(dmesg | grep -c 'event 0x')", r"events 0\r")
     # An address that nobody mapped: the SMMU stops it, and reports it.
     guest.ask("rmmod edu; modprobe edu unsafe=1; edu info", "behind an IOMMU, unsafe")
     guest.ask("dmesg -c >/dev/null; edu raw --address 0x40000000 --read 64", "zeros: so reads what the device cannot")

@@ -3,8 +3,8 @@
  * The driver's own words: one struct edu per device; its engine (the one transfer that the hardware can do at a time);
  * its channels, which dmaengine's clients hold; its open files, which are such clients; their jobs.
  *
- * Two halves that meet only in <linux/dmaengine.h>: hw.c, engine.c, chan.c provide channels; job.c, file.c use them
- * and would work with any DMA controller that can copy. main.c is the PCI driver that brings both up.
+ * Two halves that meet only in <linux/dmaengine.h>: hw.c, engine.c, chan.c provide channels; import.c, job.c, file.c
+ * use them and would work with any DMA controller that can copy. main.c is the PCI driver that brings both up.
  *
  * Locks, outermost first:
  *   edu->files_lock   the list of open files, and `removed`
@@ -142,10 +142,10 @@ static inline struct edu_chan *edu_chan_of(struct dma_chan *dc)
 	return container_of(dc, struct edu_chan, dc);
 }
 
-/* ---- job.c: a client of dmaengine; importer of dma-bufs ---- */
+/* ---- import.c: dma-bufs ---- */
 struct dma_buf;
 struct dma_buf_attachment;
-struct eventfd_ctx;
+struct scatterlist;
 struct sg_table;
 
 struct edu_import {
@@ -155,6 +155,26 @@ struct edu_import {
 	enum dma_data_direction dir;
 };
 
+/* DMA_TO_DEVICE wants a file that may be read, DMA_FROM_DEVICE one that may be written. The range must be inside. */
+int edu_import(struct edu_import *imp, struct device *dev, int fd, u64 offset, u64 bytes,
+	       enum dma_data_direction dir);
+void edu_unimport(struct edu_import *imp); /* also of one that was never imported */
+
+/* A place in a mapped buffer. What is contiguous for the device need not be so for the CPU: only sg_dma_* count. */
+struct edu_cursor {
+	struct scatterlist *sg;
+	unsigned int left; /* entries, this one included */
+	size_t at;         /* in this entry */
+};
+
+struct edu_cursor edu_cursor_at(const struct edu_import *imp, u64 offset);
+void edu_cursor_skip(struct edu_cursor *c, u64 bytes);
+/* Bytes that are contiguous from here on, at most `most`; 0 behind the end. */
+size_t edu_cursor_run(const struct edu_cursor *c, size_t most);
+dma_addr_t edu_cursor_address(const struct edu_cursor *c);
+
+/* ---- job.c: a client of dmaengine ---- */
+struct eventfd_ctx;
 struct edu_job;
 struct edu_piece {
 	struct edu_job *job;

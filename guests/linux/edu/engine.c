@@ -170,6 +170,7 @@ static void give_up_locked(struct edu *edu, const char *why)
 {
 	dev_err(edu->dev, "%s: no more DMA\n", why);
 	edu->dead = true;
+	pci_clear_master(edu->pdev); /* it may hear nothing and yet write: what is given back now must be out of reach */
 	if (edu->active)
 		transfer_ended_locked(edu, false);
 	edu_engine_kick_locked(edu);

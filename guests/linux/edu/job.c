@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A client of dmaengine that imports dma-bufs: a job is one request of a user, made of one or more descriptors. Owns
- * the attachments and mappings of a job, and its end. Nothing here knows the device, but for the size of its buffer.
- *
- * An attachment says which device will access the buffer, a mapping with which addresses and in which direction; the
- * exporter sees to cache maintenance and IOMMU at map and unmap, so a buffer is mapped for exactly as long as a job
- * runs. Accesses of the CPU are the user's to bracket, with DMA_BUF_IOCTL_SYNC.
+ * A client of dmaengine: a job is one request of a user, made of one or more descriptors. Owns a job's life: what is
+ * imported for it (import.c), submitted, and how it ends. Nothing here knows the device, but for the size and the
+ * address of its buffer.
  *
  * The end: callbacks run in a tasklet and cannot sleep, unmapping can; so the last callback queues `finish`.
  */
-#include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
 #include <linux/dmaengine.h>
 #include <linux/eventfd.h>
@@ -18,87 +14,6 @@
 
 #include "compat.h"
 #include "edu.h"
-
-/* ---- importing ---- */
-
-static int import(struct edu_import *imp, struct device *dev, int fd, u64 offset, u64 bytes,
-		  enum dma_data_direction dir)
-{
-	fmode_t needed = dir == DMA_TO_DEVICE ? FMODE_READ : FMODE_WRITE;
-	struct dma_buf *dmabuf = dma_buf_get(fd);
-	int ret = 0;
-
-	if (IS_ERR(dmabuf))
-		return PTR_ERR(dmabuf);
-	if (bytes > dmabuf->size || offset > dmabuf->size - bytes)
-		ret = -EINVAL;
-	else if (!(dmabuf->file->f_mode & needed))
-		ret = -EACCES;
-	if (ret)
-		goto fail;
-	imp->attach = dma_buf_attach(dmabuf, dev);
-	if (IS_ERR(imp->attach)) {
-		ret = PTR_ERR(imp->attach);
-		goto fail;
-	}
-	imp->sgt = dma_buf_map_attachment_unlocked(imp->attach, dir);
-	if (IS_ERR(imp->sgt)) {
-		ret = PTR_ERR(imp->sgt);
-		dma_buf_detach(dmabuf, imp->attach);
-		goto fail;
-	}
-	imp->dir = dir;
-	imp->dmabuf = dmabuf;
-	return 0;
-fail:
-	dma_buf_put(dmabuf);
-	return ret;
-}
-
-static void unimport(struct edu_import *imp)
-{
-	if (!imp->dmabuf)
-		return;
-	dma_buf_unmap_attachment_unlocked(imp->attach, imp->sgt, imp->dir);
-	dma_buf_detach(imp->dmabuf, imp->attach);
-	dma_buf_put(imp->dmabuf);
-	imp->dmabuf = NULL;
-}
-
-/* A place in a mapped buffer. What is contiguous for the device need not be so for the CPU: only sg_dma_* count. */
-struct cursor {
-	struct scatterlist *sg;
-	unsigned int left; /* entries, this one included */
-	size_t at;         /* in this entry */
-};
-
-static void cursor_skip(struct cursor *c, u64 bytes)
-{
-	while (c->left && bytes >= sg_dma_len(c->sg) - c->at) {
-		bytes -= sg_dma_len(c->sg) - c->at;
-		c->at = 0;
-		c->sg = --c->left ? sg_next(c->sg) : NULL;
-	}
-	c->at += bytes;
-}
-
-static struct cursor cursor_at(const struct edu_import *imp, u64 offset)
-{
-	struct cursor c = { .sg = imp->sgt->sgl, .left = imp->sgt->nents };
-
-	cursor_skip(&c, offset);
-	return c;
-}
-
-static size_t cursor_run(const struct cursor *c, size_t most)
-{
-	return c->left ? min_t(size_t, sg_dma_len(c->sg) - c->at, most) : 0;
-}
-
-static dma_addr_t cursor_address(const struct cursor *c)
-{
-	return sg_dma_address(c->sg) + c->at;
-}
 
 /* ---- a job's life ---- */
 
@@ -122,8 +37,8 @@ void edu_job_put(struct edu_job *job)
 /* Undoes what the device needed. Nothing can reach the job's memory any more. */
 static void job_release_memory(struct edu_job *job)
 {
-	unimport(&job->src);
-	unimport(&job->dst);
+	edu_unimport(&job->src);
+	edu_unimport(&job->dst);
 	if (job->scratch) {
 		memcpy(job->data, job->scratch, EDU_BUFFER_BYTES);
 		dma_free_coherent(job->file->edu->dev, EDU_BUFFER_BYTES, job->scratch, job->scratch_dma);
@@ -290,34 +205,34 @@ static struct edu_job *job_start(struct edu_job *job, int error)
 
 /* ---- the three kinds ---- */
 
-static u32 count_runs(struct cursor src, struct cursor dst, size_t bytes)
+static u32 count_runs(struct edu_cursor src, struct edu_cursor dst, size_t bytes)
 {
 	u32 runs = 0;
 
 	while (bytes) {
-		size_t run = cursor_run(&dst, cursor_run(&src, bytes));
+		size_t run = edu_cursor_run(&dst, edu_cursor_run(&src, bytes));
 
 		if (!run)
 			return 0; /* the exporter's table is shorter than its buffer */
-		cursor_skip(&src, run);
-		cursor_skip(&dst, run);
+		edu_cursor_skip(&src, run);
+		edu_cursor_skip(&dst, run);
 		bytes -= run;
 		runs++;
 	}
 	return runs;
 }
 
-static int submit_copy(struct edu_job *job, struct cursor src, struct cursor dst)
+static int submit_copy(struct edu_job *job, struct edu_cursor src, struct edu_cursor dst)
 {
 	size_t left = job->bytes;
 	int ret = 0;
 
 	while (left && !ret) {
-		size_t run = cursor_run(&dst, cursor_run(&src, left));
+		size_t run = edu_cursor_run(&dst, edu_cursor_run(&src, left));
 
-		ret = submit_memcpy(job, cursor_address(&dst), cursor_address(&src), run);
-		cursor_skip(&src, run);
-		cursor_skip(&dst, run);
+		ret = submit_memcpy(job, edu_cursor_address(&dst), edu_cursor_address(&src), run);
+		edu_cursor_skip(&src, run);
+		edu_cursor_skip(&dst, run);
 		left -= run;
 	}
 	return ret;
@@ -327,10 +242,10 @@ static int import_both(struct edu_job *job, const struct edu_ioc_copy *req)
 {
 	struct device *dev = job->file->edu->dev;
 	u64 apart = max(req->src_offset, req->dst_offset) - min(req->src_offset, req->dst_offset);
-	int ret = import(&job->src, dev, req->src_fd, req->src_offset, req->bytes, DMA_TO_DEVICE);
+	int ret = edu_import(&job->src, dev, req->src_fd, req->src_offset, req->bytes, DMA_TO_DEVICE);
 
 	if (!ret)
-		ret = import(&job->dst, dev, req->dst_fd, req->dst_offset, req->bytes, DMA_FROM_DEVICE);
+		ret = edu_import(&job->dst, dev, req->dst_fd, req->dst_offset, req->bytes, DMA_FROM_DEVICE);
 	if (!ret && job->src.dmabuf == job->dst.dmabuf && apart < req->bytes)
 		ret = -EINVAL;
 	return ret;
@@ -338,7 +253,7 @@ static int import_both(struct edu_job *job, const struct edu_ioc_copy *req)
 
 struct edu_job *edu_job_copy(struct edu_file *f, const struct edu_ioc_copy *req)
 {
-	struct cursor src, dst;
+	struct edu_cursor src, dst;
 	struct edu_job *job;
 	u32 runs;
 	int ret;
@@ -351,8 +266,8 @@ struct edu_job *edu_job_copy(struct edu_file *f, const struct edu_ioc_copy *req)
 	ret = import_both(job, req);
 	if (ret)
 		return job_discard(job, ret);
-	src = cursor_at(&job->src, req->src_offset);
-	dst = cursor_at(&job->dst, req->dst_offset);
+	src = edu_cursor_at(&job->src, req->src_offset);
+	dst = edu_cursor_at(&job->dst, req->dst_offset);
 	runs = count_runs(src, dst, job->bytes);
 	ret = runs ? job_room(job, runs) : -EINVAL;
 	if (!ret)
@@ -366,7 +281,7 @@ struct edu_job *edu_job_buffer(struct edu_file *f, const struct edu_ioc_buffer *
 	struct edu_import *imp;
 	size_t left = req->bytes;
 	struct edu_job *job;
-	struct cursor c;
+	struct edu_cursor c;
 	u32 count = 0;
 	int ret;
 
@@ -377,16 +292,16 @@ struct edu_job *edu_job_buffer(struct edu_file *f, const struct edu_ioc_buffer *
 	if (IS_ERR(job))
 		return job;
 	imp = put ? &job->src : &job->dst;
-	ret = import(imp, f->edu->dev, req->fd, req->offset, req->bytes, put ? DMA_TO_DEVICE : DMA_FROM_DEVICE);
+	ret = edu_import(imp, f->edu->dev, req->fd, req->offset, req->bytes, put ? DMA_TO_DEVICE : DMA_FROM_DEVICE);
 	if (ret)
 		return job_discard(job, ret);
-	c = cursor_at(imp, req->offset);
+	c = edu_cursor_at(imp, req->offset);
 	sg_init_table(sgl, ARRAY_SIZE(sgl));
-	while (left && count < ARRAY_SIZE(sgl) && cursor_run(&c, left)) {
-		sg_dma_address(&sgl[count]) = cursor_address(&c);
-		sg_dma_len(&sgl[count]) = cursor_run(&c, left);
+	while (left && count < ARRAY_SIZE(sgl) && edu_cursor_run(&c, left)) {
+		sg_dma_address(&sgl[count]) = edu_cursor_address(&c);
+		sg_dma_len(&sgl[count]) = edu_cursor_run(&c, left);
 		left -= sg_dma_len(&sgl[count]);
-		cursor_skip(&c, sg_dma_len(&sgl[count++]));
+		edu_cursor_skip(&c, sg_dma_len(&sgl[count++]));
 	}
 	ret = left ? -EINVAL : job_room(job, 1);
 	if (!ret)
