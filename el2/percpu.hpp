@@ -47,7 +47,7 @@ struct alignas(64) PerCpu {
     Vcpu* home_list =
         nullptr; // every vCPU that lives here, linked by Vcpu::next_at_home; constant after boot
     u64 idle_since = 0;
-    Vcpu* fp_owner = nullptr; // whose FP/SIMD registers are in this CPU; the vCPUs of others trap [adr/0019]
+    Vcpu* fp_owner = nullptr; // whose FP/SIMD registers are in this CPU; the vCPUs of others trap [adr/0017]
     u64 cptr = 0;             // CPTR_EL2 as last written
     bool has_ras = false;     // this CPU has FEAT_RAS
     u64 idle_ticks = 0;

@@ -108,7 +108,8 @@ class Checker:
             return
         if path.split("/")[0] in TARGET and "Apache-2.0" not in head:
             self.fail("SPDX lines", path, 1, "hypervisor code is Apache-2.0")
-        if path.startswith("guests/linux/lagoon/") and path.endswith((".c", ".h")) and "GPL-2.0" not in head:
+        kernel = path.startswith(tuple(f"guests/linux/{module}/" for module in ("lagoon", "check", "edu")))
+        if kernel and "/tool/" not in path and path.endswith((".c", ".h")) and "GPL-2.0" not in head:
             self.fail("SPDX lines", path, 1, "kernel code is GPL-2.0-only")
 
     def check(self, path):
