@@ -35,7 +35,7 @@ endif
 LDFLAGS := -nostdlib -static -no-pie -Wl,-T,linker.ld -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,max-page-size=4096 \
            -Wl,--no-warn-rwx-segments
 
-.PHONY: all setup run demo demo-ready bundle debug help clean
+.PHONY: all setup run demo demo-ready demo-dma demo-dma-ready bundle debug help clean
 all: $(B)/atoll.img
 
 setup:
@@ -114,16 +114,22 @@ demo: setup
 	@$(MAKE) -s $(PARALLEL) demo-ready
 	@$(PYTHON) tools/demo.py -- $(QEMU_LINE)
 
+demo-dma: setup
+	@$(MAKE) -s $(PARALLEL) demo-dma-ready
+	@$(PYTHON) tools/demo_dma.py
+
 debug: setup
 	@$(MAKE) -s $(PARALLEL) demo-ready
 	@echo "QEMU waits for gdb on port 1234. In another terminal: gdb-multiarch -x tools/atoll.gdb $(B)/atoll.elf"
 	$(QEMU_LINE) -S -gdb tcp:127.0.0.1:1234
 
 demo-ready: $(B)/atoll.img $(B)/bundles/demo.bundle
+demo-dma-ready: $(B)/atoll.img $(B)/bundles/demo-dma.bundle
 
 help:
 	@echo "make run      set up, build, boot two Linux guests that share a buffer; leaves you at their shells"
 	@echo "make demo     the same without a person: prints the story, succeeds only if every step was verified"
+	@echo "make demo-dma a file goes from one guest's disk to another guest's network card without a copy"
 	@echo "make test     all tests: host, image checks, lint, QEMU cases"
 	@echo "make          build/atoll.elf and build/atoll.img"
 	@echo "make bundle MANIFEST=x.dts OUT=x.bundle   VMs and their images in one file for -initrd"

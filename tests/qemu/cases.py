@@ -484,6 +484,12 @@ IGB = (user_net(5), "igb,netdev=net5,addr=5")
 VIRTIO_NET = (user_net(6), "virtio-net-pci,netdev=net6,addr=6,iommu_platform=on,disable-legacy=on")
 
 
+def nvme_and_e1000e(path):
+    """The demo's devices: a disk in slot 2, in slot 3 a network card with a peer that answers with SHA-256."""
+    net = ("-netdev", "user,id=net3,restrict=on,guestfwd=tcp:10.0.2.100:7-cmd:/usr/bin/python3 tools/peer.py")
+    return plug((drive(2, path), "nvme,serial=reef,drive=disk2,addr=2"), (net, "e1000e,netdev=net3,addr=3"))
+
+
 def block_device(guest, name):
     """Reads all but 8 MiB of it, writes there past the page cache, reads that back from the device."""
     return [*shell(guest, f"dd if=/dev/{name} bs=1M skip=8 2>&- | sha256sum", Digest(DISK, 8 << 20)),
@@ -533,6 +539,12 @@ DEVICES = [
          [Expect(line("alpha", r"FAIL dma\.reclaimed_page_is_unchanged[^\r\n]*"))],
          "dma", ("DMA-5",), machine=DEVICE_MACHINE, timeout=90, image="build/atoll-fault.img", may_fail=True,
          extra=("-device", "edu,dma_mask=0xffffffffffffffff,addr=2")),
+    Case("demo-dma", "the demo of devices: alpha's disk writes into a shared buffer, beta's card sends out of it",
+         [Absent(r"demo: \w+: FAIL"), Expect("SHA-256 of 64 MiB: "), Expect(Digest(DISK)),
+          Expect(r"64 of 64 sends zero-copied, 0 copied; it answers: 67108864 bytes, SHA-256 "), Expect(Digest(DISK)),
+          *DEMO[1:]],
+         "demo-dma", ("DMA-1", "SHARE-4"), machine=DEVICE_MACHINE, memory="2G", timeout=240,
+         extra=nvme_and_e1000e(DISK)),
     Case("devices-refused", "devices that cannot be given: each with its reason; the other VMs start",
          [Expect(r"/vms/absent: devices = .*0000:00:1e.0: there is no such PCI function"),
           Expect(r"/vms/bypass: devices = .*0000:00:04.0: .*bypasses the SMMU"),

@@ -30,6 +30,10 @@ const char actions_help[] =
     "  --hold               stay until a signal comes; SIGUSR1 goes on with the next action\n"
     "  --pin                keep the first page in a pipe, as a program does that sends it on without a copy\n"
     "  --unpin              read it out of the pipe: the page is free again\n"
+    "  --read-from DEVICE   a disk writes into the buffer itself (O_DIRECT); fails if the page cache had a part in it\n"
+    "  --send ADDRESS:PORT  send the contents over TCP, print the line that is answered\n"
+    "  --send-zerocopy ADDRESS:PORT\n"
+    "                       the same out of the buffer itself (MSG_ZEROCOPY); fails if the kernel made a copy\n"
     "  --kernel STEP        use the buffer as a driver in the kernel would (needs the test module lagoon_check):\n"
     "                       check (everything), vmap, map (and keep it), touch, drop, refused (it must be)\n";
 
@@ -324,6 +328,8 @@ static const struct action actions[] = {
     { "--reclaim", 2, do_reclaim }, { "--gone", 2, do_gone },       { "--try-write", 1, do_try_write },
     { "--say", 2, do_say },         { "--hold", 1, do_hold },
     { "--kernel", 2, do_kernel },   { "--pin", 1, do_pin },         { "--unpin", 1, do_unpin },
+    { "--read-from", 2, do_read_from },
+    { "--send", 2, do_send },       { "--send-zerocopy", 2, do_send_zerocopy },
 };
 
 static const struct action *find_action(const char *name)

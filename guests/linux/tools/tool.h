@@ -60,6 +60,16 @@ void actions_run(struct buffer *b, char **args, int count);
 void do_kernel(struct buffer *b, char **args);
 void do_pin(struct buffer *b, char **args);
 void do_unpin(struct buffer *b, char **args);
+/* dma.c: devices of this VM move the bytes */
+#define ANSWER_BYTES 256
+void do_read_from(struct buffer *b, char **args);
+void do_send(struct buffer *b, char **args);
+void do_send_zerocopy(struct buffer *b, char **args);
+uint64_t cached_pages(int fd, uint64_t bytes); /* of so many bytes of a file from its start: in the page cache */
+uint64_t device_bytes(int fd, const char *name);
+int connect_to(const char *where); /* ADDRESS:PORT */
+void socket_send(int fd, const char *where, const uint8_t *data, uint64_t bytes);
+void socket_answer(int fd, const char *where, char text[ANSWER_BYTES]); /* ends our direction, waits for one line */
 extern const char actions_help[];
 int wait_for_ring(struct buffer *b, int timeout_ms, uint32_t *state);
 
