@@ -86,7 +86,7 @@ build/atoll-fault.img: build/atoll.elf $(FAULT_OBJECT)
 	@$(CROSS)objcopy -O binary build/fault/atoll.elf $@
 
 # ---- checks ----------------------------------------------------------------------------------------------------
-.PHONY: image-checks lint qemu-tests test bench fuzz
+.PHONY: image-checks lint qemu-tests test bench bench-share fuzz
 image-checks: build/atoll.elf
 	$(PYTHON) tools/check_image.py build/atoll.elf
 
@@ -115,6 +115,8 @@ build/bench/initramfs.cpio.gz: build/bench/mark $(wildcard guests/linux/initramf
 BENCH_BUNDLES := bench bench-one bench-shared-cpu bench-linux
 bench: build/atoll.img build/libelcount.so $(BENCH_BUNDLES:%=build/bundles/%.bundle)
 	$(PYTHON) tests/bench/run.py $(BENCH)
+bench-share: build/atoll.img build/bundles/bench-share.bundle build/bundles/bench-share-dma.bundle
+	$(PYTHON) tests/bench/share.py $(BENCH)
 
 # ---- fuzz ------------------------------------------------------------------------------------------------------
 # Each tests/fuzz/X_fuzz.cpp: libFuzzer for FUZZ_SECONDS, bounded.

@@ -7,6 +7,11 @@ namespace atl::bare {
 namespace {
 
 constexpr u64 gicd_ctlr = gicd_base + 0x0000;
+constexpr u64 gicd_igroupr = gicd_base + 0x0080;
+constexpr u64 gicd_isenabler = gicd_base + 0x0100;
+constexpr u64 gicd_ipriorityr = gicd_base + 0x0400;
+constexpr u64 gicd_icfgr = gicd_base + 0x0c00;
+constexpr u64 gicd_irouter = gicd_base + 0x6000;
 constexpr u32 ctlr_rwp = 1U << 31;
 constexpr u32 ctlr_are = 1U << 4;
 constexpr u32 ctlr_enable_group1 = 1U << 1;
@@ -70,6 +75,19 @@ bool gic_init(bool distributor) {
 
 void gic_enable_private(u32 intid) {
     write32(redistributor() + gicr_isenabler0, 1U << intid);
+    dsb();
+}
+
+void gic_enable_shared(u32 intid) {
+    const u64 word = intid / 32 * 4;
+    const u64 priorities = gicd_ipriorityr + (intid & ~3U);
+    const u64 config = gicd_icfgr + intid / 16 * 4;
+    write32(gicd_igroupr + word, read32(gicd_igroupr + word) | 1U << intid % 32);
+    write32(priorities, (read32(priorities) & ~(0xffU << intid % 4 * 8)) | 0x80U << intid % 4 * 8);
+    write32(config, read32(config) | 2U << intid % 16 * 2);
+    write32(gicd_irouter + u64{intid} * 8, 0);
+    write32(gicd_irouter + u64{intid} * 8 + 4, 0);
+    write32(gicd_isenabler + word, 1U << intid % 32);
     dsb();
 }
 

@@ -110,6 +110,8 @@ void set_irq_handler(IrqHandler handler);
 /// Distributor (CPU 0 only), this CPU's redistributor and CPU interface. False when a wait timed out.
 bool gic_init(bool distributor);
 void gic_enable_private(u32 intid);
+/// An SPI: group 1, edge, to CPU 0.
+void gic_enable_shared(u32 intid);
 /// Ticks that the last write of ICC_EOIR1_EL1 took on this CPU.
 u64 last_eoi_ticks();
 /// SGI `intid` to the CPU with Aff0 = target.
