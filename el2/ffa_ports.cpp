@@ -119,17 +119,8 @@ Result<ffa::PaRun> claim(void* context, VmId owner, ffa::Kind kind, Ipa ipa, u64
     }
     u64 pages = walk.bytes_left / page_size; // of one leaf: contiguous
     pages = pages < max_pages ? pages : max_pages;
-    const PageOp op = op_of(kind);
-    u64 claimed = 0;
-    while (claimed < pages) {
-        PageRecord* const record = world.ledger.record(walk.pa + claimed * page_size);
-        if (record == nullptr || !check(op, *record, owner).ok()) {
-            break;
-        }
-        commit(op, *record, owner);
-        record->use.share = static_cast<u32>((ipa + claimed * page_size).page_number()); // for_extents()
-        ++claimed;
-    }
+    const u64 claimed = world.ledger.commit_leading(op_of(kind), walk.pa, pages, owner,
+                                                    static_cast<u32>(ipa.page_number())); // for_extents()
     if (claimed == 0) {
         return Error::denied;
     }
@@ -149,10 +140,10 @@ Status for_extents(World& world, std::span<const ffa::PaRun> runs, Visit visit) 
     for (const ffa::PaRun& run : runs) {
         for (u64 done = 0; done < run.page_count;) {
             const Pa pa = run.base + done * page_size;
-            const u32 first = world.ledger.record(pa)->use.share;
+            const auto records = world.ledger.records(world.ledger.index_of(pa), run.page_count - done);
+            const u32 first = records[0].use.share;
             u64 pages = 1;
-            while (done + pages < run.page_count &&
-                   world.ledger.record(pa + pages * page_size)->use.share == first + pages) {
+            while (pages < records.size() && records[pages].use.share == first + pages) {
                 ++pages;
             }
             ATOLL_TRY(visit(Ipa{u64{first} << page_shift}, pa, pages));

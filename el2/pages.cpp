@@ -53,7 +53,7 @@ constexpr PageState target(PageOp op, PageState state) {
 }
 
 /// The counts' part of check(), for a transition that the table allows.
-Status check_counts(PageOp op, const PageRecord& page) {
+[[gnu::always_inline]] inline Status check_counts(PageOp op, const PageRecord& page) {
     constexpr u16 full = 0xffff;
     switch (op) {
     case PageOp::retrieve:
@@ -89,7 +89,8 @@ Status check_counts(PageOp op, const PageRecord& page) {
 }
 
 /// Inlined into the loops over runs: a buffer has thousands of pages.
-inline Status check_one(const Rule& rule, PageOp op, const PageRecord& page, VmId actor) {
+[[gnu::always_inline]] inline Status check_one(const Rule& rule, PageOp op, const PageRecord& page,
+                                               VmId actor) {
     if (rule.to[static_cast<unsigned>(page.state)] == PageState::reserved) {
         return Error::denied;
     }
@@ -108,6 +109,86 @@ inline Status check_one(const Rule& rule, PageOp op, const PageRecord& page, VmI
         break;
     }
     return rule.counts ? check_counts(op, page) : Status{};
+}
+
+/// What commit() does to a page of a VM that check_one() has allowed.
+[[gnu::always_inline]] inline void apply(PageOp op, PageRecord& page, VmId actor) {
+    page.state = target(op, page.state);
+    switch (op) {
+    case PageOp::retrieve:
+        ++page.use.mappings;
+        break;
+    case PageOp::accept:
+        page.owner = actor;
+        page.use = {};
+        break;
+    case PageOp::relinquish:
+        --page.use.mappings;
+        break;
+    case PageOp::dma_map:
+        ++page.use.dma_mappings;
+        break;
+    case PageOp::dma_unmap:
+        --page.use.dma_mappings;
+        break;
+    case PageOp::reclaim:
+        page.use.share = 0;
+        break;
+    case PageOp::add_to_pool:
+    case PageOp::allocate_to_hypervisor:
+    case PageOp::allocate_to_vm:
+    case PageOp::free:
+    case PageOp::share:
+    case PageOp::lend:
+    case PageOp::donate:
+    case PageOp::release:
+    case PageOp::owner_died:
+        break;
+    }
+    if (page.state == PageState::retained && page.use.mappings == 0) {
+        page.state = PageState::scrubbing;
+    }
+    if (page.state == PageState::retained || page.state == PageState::scrubbing) {
+        page.owner = hypervisor_id;
+    }
+}
+
+/// Calls visit.template operator()<op>(): in a loop over records everything about the operation is a constant.
+template <class Visit>
+auto with_constant(PageOp op, Visit visit) {
+    switch (op) {
+    case PageOp::add_to_pool:
+        return visit.template operator()<PageOp::add_to_pool>();
+    case PageOp::allocate_to_hypervisor:
+        return visit.template operator()<PageOp::allocate_to_hypervisor>();
+    case PageOp::allocate_to_vm:
+        return visit.template operator()<PageOp::allocate_to_vm>();
+    case PageOp::free:
+        return visit.template operator()<PageOp::free>();
+    case PageOp::share:
+        return visit.template operator()<PageOp::share>();
+    case PageOp::lend:
+        return visit.template operator()<PageOp::lend>();
+    case PageOp::donate:
+        return visit.template operator()<PageOp::donate>();
+    case PageOp::retrieve:
+        return visit.template operator()<PageOp::retrieve>();
+    case PageOp::relinquish:
+        return visit.template operator()<PageOp::relinquish>();
+    case PageOp::dma_map:
+        return visit.template operator()<PageOp::dma_map>();
+    case PageOp::dma_unmap:
+        return visit.template operator()<PageOp::dma_unmap>();
+    case PageOp::accept:
+        return visit.template operator()<PageOp::accept>();
+    case PageOp::reclaim:
+        return visit.template operator()<PageOp::reclaim>();
+    case PageOp::release:
+        return visit.template operator()<PageOp::release>();
+    case PageOp::owner_died:
+        return visit.template operator()<PageOp::owner_died>();
+    }
+    ATOLL_PANIC("no such page operation");
 }
 
 } // namespace
@@ -151,50 +232,13 @@ void commit_pool(PageOp op, std::span<PageRecord> pages, VmId actor) {
 }
 
 void commit(PageOp op, PageRecord& page, VmId actor) {
-    ATOLL_CHECK(check(op, page, actor).ok());
-    const PageState from = page.state;
-    if (rules[static_cast<unsigned>(op)].actor == Actor::pool) {
+    const Rule& rule = rules[static_cast<unsigned>(op)];
+    ATOLL_CHECK(check_one(rule, op, page, actor).ok());
+    if (rule.actor == Actor::pool) {
         commit_pool(op, {&page, 1}, actor);
         return;
     }
-    page.state = target(op, from);
-    switch (op) {
-    case PageOp::retrieve:
-        ++page.use.mappings;
-        break;
-    case PageOp::accept:
-        page.owner = actor;
-        page.use = {};
-        break;
-    case PageOp::relinquish:
-        --page.use.mappings;
-        break;
-    case PageOp::dma_map:
-        ++page.use.dma_mappings;
-        break;
-    case PageOp::dma_unmap:
-        --page.use.dma_mappings;
-        break;
-    case PageOp::reclaim:
-        page.use.share = 0;
-        break;
-    case PageOp::add_to_pool:
-    case PageOp::allocate_to_hypervisor:
-    case PageOp::allocate_to_vm:
-    case PageOp::free:
-    case PageOp::share:
-    case PageOp::lend:
-    case PageOp::donate:
-    case PageOp::release:
-    case PageOp::owner_died:
-        break;
-    }
-    if (page.state == PageState::retained && page.use.mappings == 0) {
-        page.state = PageState::scrubbing;
-    }
-    if (page.state == PageState::retained || page.state == PageState::scrubbing) {
-        page.owner = hypervisor_id;
-    }
+    apply(op, page, actor);
 }
 
 void PageLedger::init(std::span<PageRecord> storage) {
@@ -278,20 +322,59 @@ Status PageLedger::check_run(PageOp op, Pa pa, u64 bytes, VmId actor) const {
     if (bytes == 0 || !pa.is_aligned(page_size) || bytes % page_size != 0) {
         return Error::invalid_argument;
     }
-    const Rule& rule = rules[static_cast<unsigned>(op)];
     const u64 first = entry->first + ((pa - entry->range.base) >> page_shift);
-    for (const PageRecord& page : storage_.subspan(first, bytes >> page_shift)) {
-        ATOLL_TRY(check_one(rule, op, page, actor));
-    }
-    return {};
+    const std::span<const PageRecord> pages = storage_.subspan(first, bytes >> page_shift);
+    return with_constant(op, [=]<PageOp constant>() -> Status {
+        for (const PageRecord& page : pages) {
+            ATOLL_TRY(check_one(rules[static_cast<unsigned>(constant)], constant, page, actor));
+        }
+        return {};
+    });
 }
 
 void PageLedger::commit_run(PageOp op, Pa pa, u64 bytes, VmId actor) {
     const u32 first = index_of(pa);
-    ATOLL_CHECK(first != no_page && bytes >> page_shift <= used_ - first);
-    for (u64 i = 0; i < bytes >> page_shift; ++i) {
-        commit(op, storage_[first + i], actor);
+    const u64 count = bytes >> page_shift;
+    ATOLL_CHECK(first != no_page && count <= used_ - first);
+    const std::span<PageRecord> pages = storage_.subspan(first, count);
+    with_constant(op, [=]<PageOp constant>() {
+        constexpr const Rule& rule = rules[static_cast<unsigned>(constant)];
+        for (PageRecord& page : pages) {
+            ATOLL_CHECK(check_one(rule, constant, page, actor).ok());
+            if constexpr (rule.actor == Actor::pool) {
+                commit_pool(constant, {&page, 1}, actor);
+            } else {
+                apply(constant, page, actor);
+            }
+        }
+    });
+}
+
+u64 PageLedger::commit_leading(PageOp op, Pa pa, u64 max_pages, VmId actor, u32 note) {
+    const Entry* entry = find(pa);
+    if (entry == nullptr) {
+        return 0;
     }
+    const u64 at = (pa - entry->range.base) >> page_shift;
+    const u64 in_range = (entry->range.size >> page_shift) - at;
+    const std::span<PageRecord> pages =
+        storage_.subspan(entry->first + at, max_pages < in_range ? max_pages : in_range);
+    return with_constant(op, [=]<PageOp constant>() -> u64 {
+        u32 next = note;
+        for (PageRecord& page : pages) {
+            if (!check_one(rules[static_cast<unsigned>(constant)], constant, page, actor).ok()) {
+                break;
+            }
+            if constexpr (rules[static_cast<unsigned>(constant)].actor == Actor::owner) {
+                apply(constant, page, actor);
+                page.use.share = next;
+            } else {
+                ATOLL_PANIC("only an owner's pages have a note");
+            }
+            ++next;
+        }
+        return next - note;
+    });
 }
 
 PageLedger::Census PageLedger::census() const {

@@ -131,6 +131,9 @@ class PageLedger {
     Status check_run(PageOp op, Pa pa, u64 bytes, VmId actor) const;
     /// commit() for every page of a run that check_run() allowed.
     void commit_run(PageOp op, Pa pa, u64 bytes, VmId actor);
+    /// An owner's operation for the pages from `pa` on, up to the first that check() refuses, max_pages, or the
+    /// end of the range. Their use.share becomes note, note + 1, .. Returns how many; 0 also when not RAM.
+    u64 commit_leading(PageOp op, Pa pa, u64 max_pages, VmId actor, u32 note);
 
     /// Pages in each state, by a pass over all records: for the monitor and for tests.
     struct Census {
