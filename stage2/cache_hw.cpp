@@ -29,6 +29,23 @@ void for_each_line(HypVa address, u64 bytes, Operate operate) {
     }
 }
 
+/// Whole pages. By DC ZVA where it is permitted: the memory is Normal.
+void write_zeroes(HypVa address, u64 bytes) {
+    u64 dczid = 0;
+    asm("mrs %0, dczid_el0" : "=r"(dczid));
+    const u64 end = address.value + bytes;
+    const u64 block = u64{4} << DczidBs::get(dczid);
+    if (!DczidDzp::test(dczid) && block <= page_size) {
+        for (u64 va = address.value; va < end; va += block) {
+            asm volatile("dc zva, %0" ::"r"(va) : "memory");
+        }
+    } else {
+        for (u64 va = address.value; va < end; va += 16) {
+            asm volatile("stp xzr, xzr, [%0]" ::"r"(va) : "memory");
+        }
+    }
+}
+
 } // namespace
 
 void clean_to_poc(HypVa address, u64 bytes) {
@@ -49,29 +66,14 @@ void sync_instructions(HypVa address, u64 bytes) {
 }
 
 void zero_pages(HypVa address, u64 pages) {
-    u64 dczid = 0;
-    asm("mrs %0, dczid_el0" : "=r"(dczid));
-    const u64 end = address.value + pages * page_size;
-    const u64 block = u64{4} << DczidBs::get(dczid);
-    if (!DczidDzp::test(dczid) && block <= page_size) {
-        for (u64 va = address.value; va < end; va += block) {
-            asm volatile("dc zva, %0" ::"r"(va) : "memory");
-        }
-    } else {
-        for (u64 va = address.value; va < end; va += 16) {
-            asm volatile("stp xzr, xzr, [%0]" ::"r"(va) : "memory");
-        }
-    }
-    clean_to_poc(address, end - address.value);
+    write_zeroes(address, pages * page_size);
+    clean_to_poc(address, pages * page_size);
 }
 
 // The rest of TableMemory on the target.
 
 void TableMemory::clear(Pa table) {
-    const HypVa va = to_hyp_va(table);
-    for (u64 offset = 0; offset < page_size; offset += 16) {
-        asm volatile("stp xzr, xzr, [%0]" ::"r"(va.value + offset) : "memory");
-    }
+    write_zeroes(to_hyp_va(table), page_size);
     if (!config_.coherent_walkers) {
         clean(table, page_size);
     }

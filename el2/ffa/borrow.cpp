@@ -153,14 +153,14 @@ Result<Reply> Shares::loan(const Ports& ports, Share& share, Borrower& b, Budget
 Status Shares::map_step(const Ports& ports, const Share& share, Borrower& b, Budget& budget) {
     Window& window = tables_->windows[b.vm.value];
     const Ipa base = window.base_of(*window.find(share.handle));
-    PaRun part[64];
+    PaRun piece{};
     while (b.at.page != nullptr) {
         if (budget.empty()) {
             return Error::interrupted;
         }
         const Ipa ipa = base + u64{b.at.done} * page_size;
         Cursor next = b.at;
-        const auto runs = next.take(part, pages_to_boundary(ipa));
+        const auto runs = next.take(piece, pages_to_boundary(ipa));
         ATOLL_TRY(ports.retrieve(ports.context, b.vm, runs));
         const Status mapped = ports.map(ports.context, b.vm, ipa, runs, b.grant.access, b.grant.execute);
         if (!mapped.ok()) {
@@ -217,7 +217,7 @@ void Shares::begin_unmap(const Share& share, Borrower& b, Hold hold) {
 Status Shares::unmap_step(const Ports& ports, const Share& share, Borrower& b, Budget& budget) {
     Window& window = tables_->windows[b.vm.value];
     const Ipa base = window.base_of(*window.find(share.handle));
-    PaRun part[64];
+    PaRun piece{};
     while (b.at.done < b.mapped) {
         if (budget.empty()) {
             return Error::interrupted;
@@ -226,7 +226,7 @@ Status Shares::unmap_step(const Ports& ports, const Share& share, Borrower& b, B
         const u32 pages = std::min(pages_to_boundary(ipa), b.mapped - b.at.done);
         ports.unmap(ports.context, b.vm, ipa, pages);
         for (const u32 end = b.at.done + pages; b.at.done < end;) {
-            ports.relinquish(ports.context, b.vm, b.at.take(part, end - b.at.done));
+            ports.relinquish(ports.context, b.vm, b.at.take(piece, end - b.at.done));
         }
         budget.spend(pages + Budget::invalidation);
     }

@@ -6,25 +6,40 @@
 
 namespace atl::ffa {
 
-std::span<const PaRun> Cursor::take(std::span<PaRun> into, u32 max_pages) {
-    std::size_t count = 0;
-    while (page != nullptr && count != into.size() && max_pages != 0) {
-        const PaRun& whole = page->runs[run];
-        const auto left = static_cast<u32>(whole.page_count) - page_done;
+std::span<const PaRun> Cursor::take(PaRun& piece, u32 max_pages) {
+    if (page == nullptr || max_pages == 0) {
+        return {};
+    }
+    const PaRun* const first = &page->runs[run];
+    const u32 runs_left = static_cast<u32>(page->count) - run;
+    const u32 most = runs_left < max_runs ? runs_left : max_runs;
+    u32 count = 0;
+    u32 pages = 0;
+    while (page_done == 0 && count != most && first[count].page_count <= max_pages - pages) {
+        pages += static_cast<u32>(first[count].page_count);
+        ++count;
+    }
+    done += pages;
+    std::span<const PaRun> taken(first, count);
+    if (count == 0) { // a piece of a run
+        const u32 left = static_cast<u32>(first->page_count) - page_done;
         const u32 part = left < max_pages ? left : max_pages;
-        into[count++] = {whole.base + u64{page_done} * page_size, part};
-        max_pages -= part;
+        piece = {first->base + u64{page_done} * page_size, part};
+        taken = {&piece, 1};
         done += part;
         page_done += part;
-        if (part == left) {
-            page_done = 0;
-            if (++run == page->count) {
-                run = 0;
-                page = page->next;
-            }
+        if (part != left) {
+            return taken;
         }
+        page_done = 0;
+        count = 1;
     }
-    return into.first(count);
+    run += count;
+    if (run == page->count) {
+        run = 0;
+        page = page->next;
+    }
+    return taken;
 }
 
 Status RunList::append(const Ports& ports, PaRun run, u32& quota) {

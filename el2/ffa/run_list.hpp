@@ -24,8 +24,10 @@ struct Cursor {
     u32 page_done = 0; // pages of that run
     u32 done = 0;      // pages before this place
 
-    /// The next runs: as many as `into` holds, at most max_pages pages. Moves past them. Empty at the end.
-    std::span<const PaRun> take(std::span<PaRun> into, u32 max_pages);
+    /// The next runs, of at most max_pages pages together: whole ones where they lie in the list, at most
+    /// max_runs; or `piece`, which becomes a part of one. Moves past them. Empty at the end.
+    std::span<const PaRun> take(PaRun& piece, u32 max_pages);
+    static constexpr u32 max_runs = 64;
 };
 
 class RunList {

@@ -228,13 +228,13 @@ constexpr Cost zero_filling{64, Budget::zeroed_page, 1};
 /// end (ok), the end of the budget (interrupted), or an error of visit(span), whose part is not passed.
 template <class Visit>
 Status sweep(Cursor& at, Budget& budget, Cost cost, Visit visit) {
-    PaRun part[64];
+    PaRun piece{};
     while (at.page != nullptr) {
         if (budget.empty()) {
             return Error::interrupted;
         }
         Cursor next = at;
-        const std::span<const PaRun> runs = next.take(part, cost.max_pages);
+        const std::span<const PaRun> runs = next.take(piece, cost.max_pages);
         ATOLL_TRY(visit(runs));
         budget.spend(u64{next.done - at.done} * cost.page + runs.size() * cost.run);
         at = next;
