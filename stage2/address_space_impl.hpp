@@ -279,10 +279,9 @@ Status BasicAddressSpace<Memory>::map(Ipa ipa, Pa pa, u64 bytes, const MapAttrib
 template <class Memory>
 bool BasicAddressSpace<Memory>::is_empty(Pa table) const {
     for (unsigned i = 0; i < entries_per_table; i += 8) { // one test for eight: validity is bit 0
-        u64 any = 0;
-        for (unsigned k = 0; k < 8; ++k) {
-            any |= memory_.read(table + (i + k) * sizeof(u64));
-        }
+        const Pa at = table + i * sizeof(u64);
+        const auto entry = [&](unsigned k) { return memory_.read(at + k * sizeof(u64)); };
+        const u64 any = entry(0) | entry(1) | entry(2) | entry(3) | entry(4) | entry(5) | entry(6) | entry(7);
         if (is_valid(any)) {
             return false;
         }
