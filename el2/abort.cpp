@@ -68,13 +68,15 @@ template <bool write>
         return gic_reply(vm, write ? vm.gic.gicr_write(vcpu.index, gicr_offset, size, value)
                                    : vm.gic.gicr_read(vcpu.index, gicr_offset, size));
     }
-    if (vm.bridge != nullptr) {
-        u64 read = 0;
-        if (write ? pci_write(vm, vcpu.index, ipa, size, value) : pci_read(vm, vcpu.index, ipa, size, read)) {
-            return {read, Outcome::done};
-        }
-    }
     return {0, Outcome::nobody};
+}
+
+/// One access to the PCI windows of a VM with devices, where emulated devices have none. Not on the fast way.
+Reply access_pci(Vcpu& vcpu, Ipa ipa, bool write, unsigned size, u64 value) {
+    u64 read = 0;
+    const bool there = write ? pci_write(*vcpu.vm, vcpu.index, ipa, size, value)
+                             : pci_read(*vcpu.vm, vcpu.index, ipa, size, read);
+    return {read, there ? Outcome::done : Outcome::nobody};
 }
 
 constexpr Action not_done(Outcome outcome) {
@@ -99,6 +101,21 @@ constexpr Action not_done(Outcome outcome) {
         value = loaded_value(value, size, true, arch::DataAbort::SF::test(esr));
     }
     vcpu.set_reg(static_cast<unsigned>(arch::DataAbort::SRT::get(esr)), value);
+    return action::advance;
+}
+
+/// The same for an access with a valid syndrome. full_frame: it is in no PCI window.
+Action emulate_pci(Vcpu& vcpu, u64 esr, Ipa ipa) {
+    using namespace arch::DataAbort;
+    const auto size = 1u << SAS::get(esr);
+    const auto reg = static_cast<unsigned>(SRT::get(esr));
+    const Reply reply = access_pci(vcpu, ipa, WnR::test(esr), size, vcpu.reg(reg) & size_mask(size));
+    if (reply.outcome != Outcome::done) {
+        return action::full_frame;
+    }
+    if (!WnR::test(esr)) {
+        vcpu.set_reg(reg, loaded_value(reply.value & size_mask(size), size, SSE::test(esr), SF::test(esr)));
+    }
     return action::advance;
 }
 
@@ -148,8 +165,11 @@ Action emulate_instruction(Vcpu& vcpu, u64 esr, const hw::FaultAddress& fault) {
             return refuse(vcpu, esr, fault.far, fault.ipa, "an access that leaves the device's page");
         }
         values[i] = vcpu.reg(access.reg) & size_mask(access.size);
-        const Reply reply = access.write ? access_device<true>(vcpu, *ipa, access.size, values[i])
-                                         : access_device<false>(vcpu, *ipa, access.size, 0);
+        Reply reply = access.write ? access_device<true>(vcpu, *ipa, access.size, values[i])
+                                   : access_device<false>(vcpu, *ipa, access.size, 0);
+        if (reply.outcome == Outcome::nobody) {
+            reply = access_pci(vcpu, *ipa, access.write, access.size, values[i]);
+        }
         switch (reply.outcome) {
         case Outcome::done:
             values[i] = reply.value;
@@ -232,7 +252,10 @@ Action on_data_abort(Vcpu& vcpu, u64 esr) {
     const u64 fsc = DFSC::get(esr);
     if (arch::fsc_type(fsc) == arch::fsc_translation && arch::DataAbort::ISV::test(esr) &&
         !arch::DataAbort::S1PTW::test(esr)) {
-        const Action action = emulate_access(vcpu, esr, fault.ipa);
+        Action action = emulate_access(vcpu, esr, fault.ipa);
+        if (action == action::full_frame) {
+            action = emulate_pci(vcpu, esr, fault.ipa);
+        }
         return action != action::full_frame ? action : on_memory_fault(vcpu, esr, fault);
     }
     if (!has_ipa(fsc)) {

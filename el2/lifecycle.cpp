@@ -458,10 +458,16 @@ bool job_is_ready(const PerCpu& cpu) {
     return first_ready_job(cpu) != nullptr;
 }
 
-u64 job_deadline(const PerCpu& cpu) {
+void delay_job(Vm& vm, u64 at) {
+    PerCpu& cpu = job_cpu(vm); // this one
+    vm.job_not_before = at;
+    cpu.next_deadline = at < cpu.next_deadline ? at : cpu.next_deadline;
+}
+
+u64 job_deadline(const PerCpu& cpu, u64 now) {
     u64 earliest = ~u64{0};
     for (const Vm* vm = __atomic_load_n(&cpu.jobs, __ATOMIC_ACQUIRE); vm != nullptr; vm = next_in_list(*vm)) {
-        earliest = vm->job_not_before != 0 && vm->job_not_before < earliest ? vm->job_not_before : earliest;
+        earliest = vm->job_not_before > now && vm->job_not_before < earliest ? vm->job_not_before : earliest;
     }
     return earliest;
 }

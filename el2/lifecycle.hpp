@@ -29,8 +29,10 @@ bool job_is_ready(const PerCpu& cpu);
 inline bool has_job(const PerCpu& cpu) {
     return __atomic_load_n(&cpu.jobs, __ATOMIC_ACQUIRE) != nullptr && job_is_ready(cpu);
 }
-/// When the first of those that wait has; ~0: none waits.
-u64 job_deadline(const PerCpu& cpu);
+/// When the first of those that wait beyond `now` has; ~0: none does.
+u64 job_deadline(const PerCpu& cpu, u64 now);
+/// The job of `vm`, which runs now, has nothing to do before `at` (counter ticks).
+void delay_job(Vm& vm, u64 at);
 
 /// Puts the VM's scratch page at a revoked page of its window, so that its kernel can finish. no_memory.
 Status map_scratch(Vm& vm, Ipa page);

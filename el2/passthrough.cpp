@@ -7,6 +7,7 @@
 
 #include "el2/dispatch.hpp"
 #include "el2/hw.hpp"
+#include "el2/lifecycle.hpp"
 #include "el2/world.hpp"
 #include "lib/log.hpp"
 #include "lib/panic.hpp"
@@ -204,7 +205,7 @@ bool devices_are_reset(Vm& vm) {
     if (vm.bridge->poll()) {
         return true;
     }
-    vm.job_not_before = ticks_at(*vm.world, vm.bridge->next_poll_us());
+    delay_job(vm, ticks_at(*vm.world, vm.bridge->next_poll_us()));
     return false;
 }
 

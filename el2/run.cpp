@@ -31,9 +31,6 @@ void arm_timer(PerCpu& cpu, const Vcpu* loaded) {
     if (cpu.index.value == 0) {
         deadline = earlier(deadline, housekeeping_deadline(*cpu.world));
     }
-    if (cpu.jobs != nullptr && cpu.slice_end == vtimer::never) {
-        deadline = earlier(deadline, job_deadline(cpu)); // within a slice the jobs get their turn at its end
-    }
     if (deadline < cpu.armed || cpu.armed == timer_fired) {
         cpu.armed = deadline;
         hw::set_timer(deadline);
@@ -94,6 +91,7 @@ void on_timer(PerCpu& cpu, Vcpu* loaded) {
         housekeep(*cpu.world, now);
     }
     if (cpu.jobs != nullptr) {
+        cpu.next_deadline = earlier(cpu.next_deadline, job_deadline(cpu, now));
         cpu.work_pending |= work::retarget; // one of them may have waited for this
     }
     if (cpu.slice_end <= now) {
