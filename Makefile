@@ -124,7 +124,7 @@ debug: setup
 	$(QEMU_LINE) -S -gdb tcp:127.0.0.1:1234
 
 demo-ready: $(B)/atoll.img $(B)/bundles/demo.bundle
-demo-dma-ready: $(B)/atoll.img $(B)/bundles/demo-dma.bundle
+demo-dma-ready: $(B)/atoll.img $(B)/libelcount.so $(addprefix $(B)/bundles/demo-dma,.bundle -ways.bundle -one.bundle)
 
 help:
 	@echo "make run      set up, build, boot two Linux guests that share a buffer; leaves you at their shells"

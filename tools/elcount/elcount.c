@@ -4,11 +4,13 @@
  * Owns: the counting. Does not own: what the figures mean (tests/bench/run.py).
  *
  *   build: gcc -O2 -fPIC -shared -o libelcount.so elcount.c
- *   use:   qemu-system-aarch64 -icount shift=0,sleep=off -plugin ./libelcount.so,out=FILE ...
+ *   use:   qemu-system-aarch64 -icount shift=0,sleep=off -plugin ./libelcount.so,out=FILE[,stores=on] ...
  *
  * A line is written to FILE (default: stderr) when EL2 enters EL1 for the first time, at each `hint #0x60` to
  * `hint #0x7f` (a NOP on every machine), and at the end:
  *   elcount EVENT el0=N el1=N el2=N el3=N exits=N cause:NAME=N ...
+ * With stores=on, before the line of a mark, for each instruction that wrote to memory since the mark before:
+ *   store elN ADDRESS BYTES
  *
  * The exception level is part of the state that QEMU translates for, so it is read once per translation. Every
  * instruction has a plain callback, because the inline per-vCPU counters of QEMU 10.0 crash with several CPUs under
@@ -51,6 +53,11 @@ extern void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id id, void (*callback)
 extern void qemu_plugin_register_atexit_cb(plugin_id id, void (*callback)(plugin_id, void *), void *data);
 extern void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, exec_callback callback, int flags,
                                                    void *data);
+typedef void (*memory_callback)(unsigned cpu, uint32_t info, uint64_t address, void *data);
+enum { memory_writes = 2 };
+extern void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *insn, memory_callback callback, int flags,
+                                             int accesses, void *data);
+extern unsigned qemu_plugin_mem_size_shift(uint32_t info);
 extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 extern struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
 extern size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *insn, void *to, size_t length);
@@ -60,6 +67,15 @@ __attribute__((visibility("default"))) int qemu_plugin_version = 4;
 enum { max_cpus = 64, levels = 4, exception_classes = 64 };
 
 static uint64_t executed[levels];
+/* stores=on: bytes written to memory by each translated instruction since the last mark. */
+struct site {
+    struct site *next;
+    uint64_t address;
+    uint64_t bytes;
+    unsigned level;
+};
+static bool count_stores;
+static struct site *sites;
 static uint64_t exits;
 static uint64_t irq_exits;
 static uint64_t other_exits;
@@ -186,11 +202,43 @@ static void on_vector(unsigned cpu, void *data)
     on_instruction(cpu, data);
 }
 
+static void on_store(unsigned cpu, uint32_t info, uint64_t address, void *data)
+{
+    (void)cpu;
+    (void)address;
+    ((struct site *)data)->bytes += 1u << qemu_plugin_mem_size_shift(info);
+}
+
+static struct site *new_site(uint64_t address, unsigned level)
+{
+    struct site *site = calloc(1, sizeof(*site));
+    if (site == NULL) {
+        abort();
+    }
+    site->next = sites;
+    site->address = address;
+    site->level = level;
+    sites = site;
+    return site;
+}
+
+/* An instruction may stand in several lines: it was translated several times. */
+static void report_stores(void)
+{
+    for (struct site *site = sites; site != NULL; site = site->next) {
+        if (site->bytes != 0) {
+            fprintf(out, "store el%u %lx %lu\n", site->level, (unsigned long)site->address, site->bytes);
+            site->bytes = 0;
+        }
+    }
+}
+
 static void on_mark(unsigned cpu, void *data)
 {
     char event[32];
     (void)cpu;
     snprintf(event, sizeof(event), "mark-0x%02lx", (unsigned long)(uintptr_t)data);
+    report_stores();
     report(event);
 }
 
@@ -209,6 +257,10 @@ static void on_translation(plugin_id id, struct qemu_plugin_tb *tb)
         void *data = (void *)(uintptr_t)((address & 0x780) | level);
         qemu_plugin_register_vcpu_insn_exec_cb(insn, vector ? on_vector : on_instruction,
                                                vector ? callback_reads_registers : callback_reads_no_registers, data);
+        if (count_stores) {
+            qemu_plugin_register_vcpu_mem_cb(insn, on_store, callback_reads_no_registers, memory_writes,
+                                             new_site(address, level));
+        }
         unsigned hint = (word >> 5) & 0x7f;
         if ((word & 0xfffff01f) == 0xd503201f && hint >= 0x60) {
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, callback_reads_no_registers, (void *)(uintptr_t)hint);
@@ -228,7 +280,9 @@ __attribute__((visibility("default"))) int qemu_plugin_install(plugin_id id, con
     (void)info;
     out = stderr;
     for (int i = 0; i < argc; i++) {
-        if (strncmp(argv[i], "out=", 4) == 0) {
+        if (strcmp(argv[i], "stores=on") == 0) {
+            count_stores = true;
+        } else if (strncmp(argv[i], "out=", 4) == 0) {
             out = fopen(argv[i] + 4, "w");
             if (out == NULL) {
                 perror(argv[i] + 4);

@@ -34,6 +34,9 @@ const char actions_help[] =
     "  --send ADDRESS:PORT  send the contents over TCP, print the line that is answered\n"
     "  --send-zerocopy ADDRESS:PORT\n"
     "                       the same out of the buffer itself (MSG_ZEROCOPY); fails if the kernel made a copy\n"
+    "  --ring-out DEVICE SIZE, --ring-in ADDRESS:PORT SIZE\n"
+    "                       for comparison: through private memory on both sides and this buffer (68K) as a ring\n"
+    "  --counts begin, --counts NAME   context switches from here, to here\n"
     "  --kernel STEP        use the buffer as a driver in the kernel would (needs the test module lagoon_check):\n"
     "                       check (everything), vmap, map (and keep it), touch, drop, refused (it must be)\n";
 
@@ -329,6 +332,8 @@ static const struct action actions[] = {
     { "--say", 2, do_say },         { "--hold", 1, do_hold },
     { "--kernel", 2, do_kernel },   { "--pin", 1, do_pin },         { "--unpin", 1, do_unpin },
     { "--read-from", 2, do_read_from },
+    { "--ring-out", 3, do_ring_out }, { "--ring-in", 3, do_ring_in },
+    { "--counts", 2, do_counts },
     { "--send", 2, do_send },       { "--send-zerocopy", 2, do_send_zerocopy },
 };
 

@@ -31,6 +31,7 @@ static const char help[] =
     "  lagoon notify SHARE               ring the other side's doorbell\n"
     "  lagoon reclaim SHARE [--timeout SECONDS] [--force]\n"
     "        take it back; --force: after the time-out take it although the borrower uses it\n"
+    "  lagoon carry mmap|sendfile DEVICE ADDRESS:PORT SIZE   a disk's bytes over TCP, without lagoon, to compare\n"
     "\n"
     "SHARE is a label, or a handle as in lagoon list. SIZE may end in K, M or G.\n"
     "Before the command: --story NAME prints lines as \"NAME: step N: ...\", --step N starts at N.\n"
@@ -364,6 +365,10 @@ int main(int argc, char **argv)
     }
     if (name && !strcmp(command, "wait")) {
         cmd_wait(name, i < argc ? argv[i] : NULL);
+        return 0;
+    }
+    if (!strcmp(command, "carry")) {
+        cmd_carry(i < argc ? argv[i] : "", argv + i + 1, argc - i - 1);
         return 0;
     }
     o = parse(argv + i, argc - i);

@@ -70,6 +70,11 @@ uint64_t device_bytes(int fd, const char *name);
 int connect_to(const char *where); /* ADDRESS:PORT */
 void socket_send(int fd, const char *where, const uint8_t *data, uint64_t bytes);
 void socket_answer(int fd, const char *where, char text[ANSWER_BYTES]); /* ends our direction, waits for one line */
+/* carry.c: other ways, and counters */
+void do_counts(struct buffer *b, char **args);
+void do_ring_out(struct buffer *b, char **args);
+void do_ring_in(struct buffer *b, char **args);
+void cmd_carry(const char *way, char **args, int count);
 extern const char actions_help[];
 int wait_for_ring(struct buffer *b, int timeout_ms, uint32_t *state);
 
