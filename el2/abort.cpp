@@ -238,6 +238,10 @@ Action on_memory_fault(Vcpu& vcpu, u64 esr, const hw::FaultAddress& fault) {
         return refuse(vcpu, esr, fault.far, fault.ipa,
                       "nothing is retrieved at this place of the share window");
     }
+    const RamBanks banks = ram_banks(vm.config->ram_bytes);
+    if (banks.low.contains(fault.ipa) || banks.high.contains(fault.ipa)) {
+        return refuse(vcpu, esr, fault.far, fault.ipa, "it has lent or donated this memory to another VM");
+    }
     return refuse(vcpu, esr, fault.far, fault.ipa, "no memory and no device there");
 }
 

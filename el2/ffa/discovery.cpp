@@ -8,7 +8,8 @@ namespace atl::ffa {
 
 namespace {
 
-/// Every function that dispatch() serves, and FFA_ERROR and friends that it answers with.
+/// Every function that dispatch() serves, and those that are answers only. Not FFA_MEM_FRAG_RX: it is an answer here,
+/// but would be a call, too, if an answer of MEM_RETRIEVE_REQ were ever longer than a buffer.
 constexpr u32 implemented[] = {
     FFA_ERROR,
     FFA_SUCCESS,
@@ -32,7 +33,6 @@ constexpr u32 implemented[] = {
     FFA_MEM_RETRIEVE_RESP,
     FFA_MEM_RELINQUISH,
     FFA_MEM_RECLAIM,
-    FFA_MEM_FRAG_RX,
     FFA_MEM_FRAG_TX,
     FFA_NOTIFICATION_BITMAP_CREATE,
     FFA_NOTIFICATION_BITMAP_DESTROY,

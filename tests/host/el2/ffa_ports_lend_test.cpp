@@ -57,6 +57,23 @@ TEST_CASE("ffa ports: lent pages leave the owner's map, and come back where they
     CHECK(t.free() == t.all);
 }
 
+TEST_CASE("ffa ports: an owner that touches what it has lent is told so") {
+    Two t;
+    const auto touch = [&](Ipa ipa) {
+        Vcpu& v = t.a.cpu();
+        v.pc = 0x4000'0000;
+        t.m.hw().fault = {ipa.value, ipa, true};
+        return t.m.exit(v, u64{0x24} << 26 | arch::Esr::IL::mask | 0b000111);
+    };
+    const u64 handle = t.a.send(Kind::lend, 2, {{buffer, 1}}, FFA_MEM_PERM_RW);
+    REQUIRE(handle != 0);
+    CHECK(touch(Ipa{buffer}) == action::inject);
+    CHECK(t.m.hw().logged("it has lent or donated this memory to another VM"));
+    CHECK(touch(Ipa{buffer + page_size}) == action::resume); // that one it still has
+    CHECK(t.a.reclaim(handle) == FFA_SUCCESS);
+    CHECK(touch(Ipa{buffer}) == action::resume);
+}
+
 TEST_CASE("ffa ports: lending whole blocks, pieces of blocks and everything around without a page to spare") {
     for (u64 left = 0; left < 8; ++left) {
         for (const u64 at : {0x4020'0000ull, 0x4020'0000ull + 0x7000, 0x4040'0000ull - 0x3000}) {

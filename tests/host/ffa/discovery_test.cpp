@@ -39,8 +39,8 @@ TEST_CASE("features: functions, the notification interrupt, and nothing else") {
                         FFA_NOTIFICATION_SET, FFA_PARTITION_INFO_GET, FFA_MEM_RECLAIM}) {
         CHECK(w.a.call(FFA_FEATURES, f).x[0] == FFA_SUCCESS);
     }
-    for (const u32 f : {FFA_MSG_SEND_DIRECT_REQ, FFA_RUN, FFA_RX_ACQUIRE, FFA_FEATURE_SRI, FFA_FEATURE_MEI,
-                        0u, 0x84000000u, 0x840000efu}) {
+    for (const u32 f : {FFA_MSG_SEND_DIRECT_REQ, FFA_RUN, FFA_RX_ACQUIRE, FFA_MEM_FRAG_RX, FFA_FEATURE_SRI,
+                        FFA_FEATURE_MEI, 0u, 0x84000000u, 0x840000efu}) {
         CHECK(Guest::error(w.a.call(FFA_FEATURES, f)) == FFA_NOT_SUPPORTED);
     }
 }
