@@ -188,7 +188,11 @@ CallResult with_ticks(Send send) {
 void big() {
     ffa_tx = big_tx;
     ffa_rx = big_rx;
-    expect_success("lend.rxtx_unmap", hvc(FFA_RXTX_UNMAP));
+    CallResult unmapped = hvc(FFA_RXTX_UNMAP);
+    while (static_cast<i32>(unmapped.x[2]) == FFA_BUSY) { // the third one's end is being written to RX
+        unmapped = hvc(FFA_RXTX_UNMAP);
+    }
+    expect_success("lend.rxtx_unmap", unmapped);
     expect_success("lend.rxtx_map", hvc(FFA_RXTX_MAP64, address_of(big_tx), address_of(big_rx), 64));
     report("lend.gic", gic_init(true));
     set_irq_handler(on_tick);
