@@ -364,7 +364,7 @@ void actions_run(struct buffer *b, char **args, int count)
 {
     for (int i = 0; i < count;) {
         const struct action *a = find_action(args[i]);
-        bool shared = !strcmp(args[i], "--ring") || !strcmp(args[i], "--wait") || !strcmp(args[i], "--reclaim");
+        bool shared = !strncmp(args[i], "--ring", 6) || !strcmp(args[i], "--wait") || !strcmp(args[i], "--reclaim");
 
         if (shared && !b->handle) {
             die("%s needs a buffer that is shared", args[i]);
