@@ -91,7 +91,8 @@ void on_smmu_event(World& world) {
     }
     if (drained.more) {
         all.faults_left.store(true, std::memory_order_relaxed);
-        bring_forward(world.devices_deadline, hw::counter() + world.counter_hz / 1000); // guests run meanwhile
+        bring_forward(world.devices_deadline,
+                      hw::counter() + world.counter_hz / 1000); // guests run meanwhile
     } else {
         end_run(all);
     }

@@ -74,7 +74,7 @@ struct World {
     stage2::VmidAllocator vmids{};
     stage2::TableMemory::Config table_memory{};
     ffa::Ffa ffa{};
-    vgic::GicV3* gic = nullptr; // the physical one; *_hw files know its face
+    vgic::GicV3* gic = nullptr;         // the physical one; *_hw files know its face
     Passthrough* passthrough = nullptr; // nullptr: this machine's devices stay unused
     HostIntids intids{};
     IdRegisters host_ids{};
