@@ -518,6 +518,11 @@ DEVICES = [
            f"devices-{series}", ("DMA-1", "DMA-2"), machine=DEVICE_MACHINE, cpu=cpu, timeout=400, kernels=(series,),
            extra=plug(NVME, VIRTIO_BLK, E1000E, IGB, VIRTIO_NET))
       for series, cpu in (("6.1", "cortex-a72"), ("6.12", "neoverse-n1"))],
+    Case("devices-intx", "the same drivers with level-triggered INTx lines, two devices on one of them",
+         [Expect(r"atoll: (?:alpha|beta) is up"), Expect(r"atoll: (?:alpha|beta) is up"), Send(FOCUS["alpha"], 0.3),
+          *block_device("alpha", "nvme0n1"), *network_card("alpha", 4, "e1000e"), *network_card("alpha", 6, "virtio_net"),
+          *shell("alpha", "grep -cE ' Level +(nvme|eth|virtio)' /proc/interrupts", r"\n(?:\[alpha\] )?[2-4]\r*\n")],
+         "devices-intx", ("DMA-1",), machine=DEVICE_MACHINE, timeout=240, extra=plug(NVME, VIRTIO_BLK, E1000E, IGB, VIRTIO_NET)),
     Case("devices-two", "each of two guests has a device; one is switched off in the middle of a transfer, the other goes on",
          [Expect(r"atoll: (?:alpha|beta) is up"), Expect(r"atoll: (?:alpha|beta) is up"),
           *network_card("beta", 4, "e1000e"),
