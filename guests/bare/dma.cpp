@@ -89,6 +89,26 @@ bool start_edu() {
         return false;
     }
     report_equal("dma.other_slots_are_empty", read32(ecam + (31 << 15)), 0xffff'ffff);
+    // Over this VM's own RAM, the interrupt controller, the configuration space: it must not decode there.
+    static constexpr u64 taken[] = {ram_base, gicd_base, ecam, 0x7fff'0000, 0};
+    const u32 word = read32(ram_base);
+    const u32 identity = read32(gicd_base + 0xffe8);
+    for (const u64 place : taken) {
+        write32(config + 0x10, static_cast<u32>(place));
+        write32(config + 4, 2);
+        report("dma.bar_over_others_does_not_decode", read32(ram_base) == word &&
+                                                          read32(gicd_base + 0xffe8) == identity &&
+                                                          read32(config) == 0x11e8'1234);
+        write32(config + 4, 0);
+    }
+    u32 others = 0;
+    for (u64 function = 0; function < 256; ++function) {
+        for (u64 offset = 0; offset < 4096 && ecam + (function << 12) != config; offset += 0x104) {
+            write32(ecam + (function << 12) + offset, ~0u);
+            others += read32(ecam + (function << 12) + offset) == 0xffff'ffff ? 0 : 1;
+        }
+    }
+    report_equal("dma.no_foreign_function_shows", others, 0);
     write32(config + 0x10, bar_at);
     report_equal("dma.bar_reads_ones_before_decoding", read32(bar_at), 0xffff'ffff);
     write32(config + 4, 2);
