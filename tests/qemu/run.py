@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the QEMU cases of cases.py: a fresh QEMU for each, at most two at a time. Prints PASS, FAIL or SKIP for each.
+"""Runs the QEMU cases that cases.py lists: a fresh QEMU for each, at most two at a time. Prints PASS, FAIL or SKIP for each.
 
 A case's console goes to build/logs/NAME.log; a failing case also prints the last lines of it. Ends only the QEMU
 processes that it started. Exit status 0 when no case failed.
@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pexpect
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cases import CASES, DISKS, SMALL, Absent, Expect, Off, Send, Stay, disk_bytes  # noqa: E402
+from case import DISKS, SMALL, Absent, Expect, Off, Send, Stay, disk_bytes  # noqa: E402
+from cases import CASES  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LOGS = "build/logs"

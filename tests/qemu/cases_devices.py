@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cases with PCI devices given to guests."""
+from case import ALL_DONE, BOTH_UP, DISKS, FOCUS, MONITOR, SMALL, Absent, Case, Digest, Expect, Send, disk, done, line, shell
+from cases_linux import DEMO
+
+DEVICE_MACHINE = "virtualization=on,gic-version=3,iommu=smmuv3"
+DISK = disk(64, "reef")
+
+
+def plug(*devices):
+    """-device and what is behind it: (back end words, device)."""
+    words = []
+    for backend, device in devices:
+        words += [*backend, "-device", device]
+    return tuple(words)
+
+
+def drive(number, path=DISK):
+    return ("-drive", f"file={path},if=none,id=disk{number},format=raw,snapshot=on")
+
+
+def user_net(number):
+    return ("-netdev", f"user,id=net{number},net=10.0.{number}.0/24,restrict=on,tftp={DISKS}")
+
+
+NVME = (drive(2), "nvme,serial=reef,drive=disk2,addr=2")
+VIRTIO_BLK = (drive(3), "virtio-blk-pci,drive=disk3,addr=3,iommu_platform=on,disable-legacy=on")
+E1000E = (user_net(4), "e1000e,netdev=net4,addr=4")
+IGB = (user_net(5), "igb,netdev=net5,addr=5")
+VIRTIO_NET = (user_net(6), "virtio-net-pci,netdev=net6,addr=6,iommu_platform=on,disable-legacy=on")
+
+
+def nvme_and_e1000e(path):
+    """The demo's devices: a disk in slot 2, in slot 3 a network card with a peer that answers with SHA-256."""
+    net = ("-netdev", "user,id=net3,restrict=on,guestfwd=tcp:10.0.2.100:7-cmd:/usr/bin/python3 tools/peer.py")
+    return plug((drive(2, path), "nvme,serial=reef,drive=disk2,addr=2"), (net, "e1000e,netdev=net3,addr=3"))
+
+
+def block_device(guest, name):
+    """Reads all but 8 MiB of it, writes there past the page cache, reads that back from the device."""
+    return [*shell(guest, f"dd if=/dev/{name} bs=1M skip=8 2>&- | sha256sum", Digest(DISK, 8 << 20)),
+            *shell(guest, f"dd if=/dev/urandom of=/tmp/in bs=64k count=64 2>&- && dd if=/tmp/in of=/dev/{name} bs=64k "
+                   f"seek=37 conv=fsync 2>&- && echo 3 > /proc/sys/vm/drop_caches && dd if=/dev/{name} bs=64k skip=37 "
+                   f"count=64 2>&- | cmp - /tmp/in && echo {name}-same-$((20+1))", f"{name}-same-21")]
+
+
+def network_card(guest, number, driver):
+    """The card with this driver fetches a file from QEMU's own TFTP server."""
+    find = f"card=$(basename $(ls -d /sys/bus/pci/drivers/{driver}/*/net/* /sys/bus/virtio/drivers/{driver}/*/net/* 2>&-))"
+    return [*shell(guest, f"{find}; ip addr add 10.0.{number}.15/24 dev $card; ip link set $card up; echo $card-up", "eth"),
+            *shell(guest, f"for i in 1 2 3 4 5 6 7 8 9; do ping -c1 -W1 10.0.{number}.2 >&- && break; done; "
+                   f"tftp -b 1400 -g -l /tmp/got -r {SMALL.rsplit('/', 1)[1]} 10.0.{number}.2; sha256sum /tmp/got", Digest(SMALL))]
+
+
+DEVICE_CASES = [
+    *[Case(f"devices-{series}", f"stock drivers of {series} on devices of the guest's own: disks and network cards move data",
+           [*BOTH_UP, Send(FOCUS["alpha"], 0.3),
+            *block_device("alpha", "nvme0n1"), *block_device("alpha", "vda"), *network_card("alpha", 4, "e1000e"),
+            *network_card("alpha", 5, "igb"), *network_card("alpha", 6, "virtio_net"),
+            Send(MONITOR, 0.5), Send("devices\r", 0.5), Expect("0000:00:02.0"),
+            # A new life: everything is reset, and works again.
+            *shell("alpha", "reboot -f", r"atoll: alpha is up"), *block_device("alpha", "nvme0n1"),
+            *network_card("alpha", 4, "e1000e"), *shell("beta", "echo beside-$((40+2))", "beside-42")],
+           f"devices-{series}", ("DMA-1", "DMA-2"), machine=DEVICE_MACHINE, cpu=cpu, timeout=400, kernels=(series,),
+           extra=plug(NVME, VIRTIO_BLK, E1000E, IGB, VIRTIO_NET))
+      for series, cpu in (("6.1", "cortex-a72"), ("6.12", "neoverse-n1"))],
+    Case("devices-intx", "the same drivers with level-triggered INTx lines, two devices on one of them",
+         [*BOTH_UP, Send(FOCUS["alpha"], 0.3),
+          *block_device("alpha", "nvme0n1"), *network_card("alpha", 4, "e1000e"), *network_card("alpha", 6, "virtio_net"),
+          *shell("alpha", "grep -cE ' Level +(nvme|eth|virtio)' /proc/interrupts", r"\n(?:\[alpha\] )?[2-4]\r*\n")],
+         "devices-intx", ("DMA-1",), machine=DEVICE_MACHINE, timeout=240, extra=plug(NVME, VIRTIO_BLK, E1000E, IGB, VIRTIO_NET)),
+    Case("devices-two", "each of two guests has a device; one is switched off in the middle of a transfer, the other goes on",
+         [*BOTH_UP,
+          *network_card("beta", 4, "e1000e"),
+          *shell("alpha", "while :; do dd if=/dev/nvme0n1 of=/dev/null bs=1M iflag=direct 2>&-; done & echo run-$((1+1))", "run-2"),
+          Send(MONITOR, 1.0), Send("stop alpha\r", 0.5), Expect(r"\[atoll\] alpha: is off"),
+          Send("start alpha\r", 0.5), *network_card("beta", 4, "e1000e"), Expect(r"atoll: alpha is up"),
+          *block_device("alpha", "nvme0n1")],
+         "devices-two", ("DMA-2", "DMA-3"), machine=DEVICE_MACHINE, timeout=300,
+         extra=plug(NVME, (user_net(4), "e1000e,netdev=net4,addr=3"))),
+    *[Case(f"dma{name}", "what a device reaches: its VM's memory and what is shared with it; nothing before, besides and after",
+           [Expect(r"\[atoll\] warning: beta: PCI device 00:02.0 [^\r\n]*ipa 0x40000000, [^\r\n]*it does not decode"),
+            Expect(r"\[atoll\] warning: beta: device 0000:00:02.0 \(StreamID 16\): write of ipa 0x42000000, where it has no "
+                   r"memory, stopped: [^\r\n]*F_TRANSLATION"),
+            *ALL_DONE],
+           "dma", ("DMA-5", "DMA-6"), machine=DEVICE_MACHINE, cpu=cpu, smp=smp, timeout=90,
+           extra=("-device", "edu,dma_mask=0xffffffffffffffff,addr=2"))
+      for name, cpu, smp in (("", "cortex-a72", 2), ("-one-cpu", "neoverse-n1", 1))],
+    Case("dma-fault-injection", "an EL2 that forgets the SMMU's invalidation is caught: the device writes to a page that was reclaimed",
+         [Expect(line("alpha", r"FAIL dma\.reclaimed_page_is_unchanged[^\r\n]*"))],
+         "dma", ("DMA-5",), machine=DEVICE_MACHINE, timeout=90, image="build/atoll-fault.img", may_fail=True,
+         extra=("-device", "edu,dma_mask=0xffffffffffffffff,addr=2")),
+    *[Case(f"demo-dma{suffix}", "the demo of devices: alpha's disk writes into a shared buffer, beta's card sends out of it",
+           [Absent(r"demo: \w+: FAIL"), Expect("SHA-256 of 64 MiB: "), Expect(Digest(DISK)),
+            Expect(r"64 of 64 sends zero-copied, 0 copied; it answers: 67108864 bytes, SHA-256 "), Expect(Digest(DISK)),
+            *DEMO[1:],
+            # The loopback copies, and that is noticed.
+            *shell("alpha", "(nc -lp 7 -e /bin/cat &); sleep 1; lagoon heap --size 1M --fill 1 --send-zerocopy 127.0.0.1:7",
+                   r"the kernel reports that it copied 1 of 1 sends")],
+           f"demo-dma{suffix}", ("DMA-1", "SHARE-4"), machine=DEVICE_MACHINE, memory="2G", timeout=240, kernels=kernels,
+           extra=nvme_and_e1000e(DISK))
+      for suffix, kernels in (("", ()), ("-6.12", ("6.12",)))],
+    Case("devices-refused", "devices that cannot be given: each with its reason; the other VMs start",
+         [Expect(r"/vms/absent: devices = .*0000:00:1e.0: there is no such PCI function"),
+          Expect(r"/vms/bypass: devices = .*0000:00:04.0: .*bypasses the SMMU"),
+          Expect(r"/vms/bridge: devices = .*0000:00:05.0: is a bridge"),
+          Expect(r"/vms/twice: devices = .*sound has 0000:00:02.0 already"),
+          Expect(r"/vms/half: devices = .*0000:00:03.0: it is one of 2 functions"),
+          Expect(r"/vms/line: devices = .*0000:00:06.0: its INTx line \(INTID 37\) is also that of 0000:00:02.0"),
+          *ALL_DONE],
+         "device-refusals", ("DMA-4",), machine=DEVICE_MACHINE, timeout=60,
+         extra=plug(NVME, ((), "e1000e,addr=3.0,multifunction=on"), ((), "e1000e,addr=3.1"),
+                    (drive(4), "virtio-blk-pci,drive=disk4,addr=4"), ((), "pcie-root-port,addr=5,chassis=1"),
+                    (drive(6), "nvme,serial=six,drive=disk6,addr=6"))),
+    Case("devices-no-smmu", "no SMMU: no device is given away, and everything else works",
+         [Expect(r"SMMUv3 absent"), Expect(r"/vms/sound: devices = .*this machine has no SMMUv3"),
+          *done("beta")],
+         "device-refusals", ("DMA-4",), timeout=60, extra=plug(NVME)),
+    Case("devices-old-smmu", "an SMMU without stage 2: the same",
+         [Expect(r"SMMUv3: not used: it has no stage 2"), Expect(r"/vms/sound: devices = .*SMMUv3 cannot be used"),
+          *done("beta")],
+         "device-refusals", ("DMA-4",), board="virt-9.1", machine=DEVICE_MACHINE, timeout=60, extra=plug(NVME)),
+]
