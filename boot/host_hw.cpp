@@ -137,6 +137,7 @@ Status Host::read_device_tree(u64 entry_level) {
     Diagnostics diagnostics(nullptr, &report);
     const Status status = read_platform(*view, this_mpidr(), platform, diagnostics);
     world->counter_hz = ATOLL_MRS(cntfrq_el0);
+    world->scale = vtimer::TickScale(world->counter_hz);
     if (!platform.console.registers.empty()) {
         world->console.init(early_map_device(platform.console.registers.base, entry_level),
                             world->counter_hz);

@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::string_view known[] = {
     "cpus",    "memory-mib", "kernel",      "ramdisk",       "bootargs", "share-with", "share-window-mib",
-    "devices", "start",      "start-after", "console-focus", "on-crash", "phandle",    "linux,phandle",
+    "devices", "start",      "start-after", "console-focus", "on-crash", "clock", "phandle",    "linux,phandle",
 };
 
 /// Typos are the commonest mistake, and a property read twice is the oddest.
@@ -188,6 +188,9 @@ void read_vm(ManifestReader& reader, std::size_t index) {
     bool restart = false;
     choice(reader, index, "start", "manual", "auto", automatic);
     choice(reader, index, "on-crash", "stop", "restart", restart);
+    bool run_time = false;
+    choice(reader, index, "clock", "wall", "run", run_time);
+    vm.clock = run_time ? el2::VmClock::run : el2::VmClock::wall;
     vm.autostart = automatic;
     vm.on_crash = restart ? el2::CrashPolicy::restart : el2::CrashPolicy::stop;
     const auto focus = reader.tree.property(reader.node(index), "console-focus");

@@ -87,7 +87,8 @@ Action on_wfx(Vcpu& vcpu, u64 esr) {
 
 [[gnu::noinline]] static void kick_slow(Vcpu& target) {
     PerCpu& home = *target.cpu;
-    switch (home.queue.wake_locked(target)) {
+    const u64 now = target.keeps_time ? hw::counter() : 0; // nobody else asks since when it waits
+    switch (home.queue.wake_locked(target, now)) {
     case WakeEffect::none:
         break;
     case WakeEffect::running:

@@ -5,6 +5,7 @@
 #include "el2/dispatch.hpp"
 #include "el2/hw.hpp"
 #include "el2/passthrough.hpp"
+#include "el2/vm_time.hpp"
 #include "el2/world.hpp"
 #include "lib/arch/el2_regs.hpp"
 #include "lib/arch/esr.hpp"
@@ -166,6 +167,7 @@ void release_map(World& world, Vm& vm) {
 }
 
 void release_rest(World& world, Vm& vm) {
+    release_time_page(world, vm);
     if (vm.has_scratch) {
         hw::zero_pages(vm.scratch, 1);
         ATOLL_CHECK(world.pool.free(vm.scratch, 0).ok());
@@ -182,7 +184,7 @@ void start_first_vcpu(Vm& vm, const Hooks::Placement& place) {
     first.start_pc = place.entry.value;
     first.start_context = place.x0;
     first.power.store(Power::on_pending, std::memory_order_release);
-    first.cpu->queue.start(first);
+    first.cpu->queue.start(first, hw::counter());
     hw::send_kick(first.cpu->index);
 }
 
@@ -209,7 +211,7 @@ Status finish_load(World& world, Vm& vm, const Hooks::Placement& place) {
         world.ffa.vm_started(vm.id); // vm_reset() has done it otherwise
     }
     vm.rebooting = false;
-    vm.cntvoff = hw::counter();
+    start_time(vm);
     start_first_vcpu(vm, place);
     return {};
 }
@@ -388,6 +390,9 @@ Status create_vm(World& world, Vm& vm) {
     ATOLL_TRY(vmid);
     vm.vmid = *vmid;
     Status status = init_space(world, vm);
+    if (status.ok()) {
+        status = create_time_page(world, vm);
+    }
     if (status.ok()) {
         status = map_ram(world, vm);
     }

@@ -45,7 +45,7 @@ i64 cpu_on(Vcpu& vcpu, u64 target_mpidr, u64 entry, u64 context) {
     }
     target->start_pc = entry;
     target->start_context = context;
-    target->cpu->queue.start(*target); // its lock publishes the two
+    target->cpu->queue.start(*target, hw::counter()); // its lock publishes the two
     hw::send_kick(target->cpu->index);
     return abi::psci_success;
 }

@@ -6,6 +6,7 @@
 #include "el2/housekeeping.hpp"
 #include "el2/hw.hpp"
 #include "el2/lifecycle.hpp"
+#include "el2/vm_time.hpp"
 #include "el2/world.hpp"
 #include "lib/arch/el2_regs.hpp"
 
@@ -19,6 +20,12 @@ constexpr u64 timer_fired = 0; // a value of PerCpu::armed that no deadline has
 
 u64 earlier(u64 a, u64 b) {
     return a < b ? a : b;
+}
+
+/// When the line rises, on the physical counter; `count` is the guest's.
+u64 physical_deadline(const vtimer::PhysicalTimer& timer, u64 count, u64 now) {
+    const auto deadline = timer.deadline(count);
+    return deadline ? vtimer::after(now, *deadline - count) : vtimer::never;
 }
 
 } // namespace
@@ -39,8 +46,9 @@ void arm_timer(PerCpu& cpu, const Vcpu* loaded) {
 
 void on_physical_timer_write(Vcpu& vcpu) {
     const u64 now = hw::counter();
-    vcpu.ptimer_deadline = vcpu.ptimer.deadline(now).value_or(vtimer::never);
-    kick_vcpus(*vcpu.vm, vcpu.vm->gic.set_ppi(vcpu.index, ptimer_intid, vcpu.ptimer.line_high(now)));
+    const u64 count = now - physical_offset(*vcpu.vm, now);
+    vcpu.ptimer_deadline = physical_deadline(vcpu.ptimer, count, now);
+    kick_vcpus(*vcpu.vm, vcpu.vm->gic.set_ppi(vcpu.index, ptimer_intid, vcpu.ptimer.line_high(count)));
     arm_timer(*vcpu.cpu, &vcpu);
 }
 
@@ -56,14 +64,20 @@ void sample_timers(Vcpu& vcpu, u64 now) {
 }
 
 [[gnu::noinline]] static void sample_armed_timers(Vcpu& vcpu, u64 now) {
-    vgic::VirtualGic& gic = vcpu.vm->gic;
+    Vm& vm = *vcpu.vm;
+    vgic::VirtualGic& gic = vm.gic;
     VcpuMask mask = 0;
+    const u64 count = now - physical_offset(vm, now);
     const auto virtual_timer =
-        vtimer::parked_virtual_timer(vcpu.sys.cntv_ctl, vcpu.sys.cntv_cval, vcpu.vm->cntvoff, now);
+        vtimer::parked_virtual_timer(vcpu.sys.cntv_ctl, vcpu.sys.cntv_cval, virtual_offset(vm, now), now);
     mask |= gic.set_ppi(vcpu.index, vtimer_intid, virtual_timer.line_high);
-    mask |= gic.set_ppi(vcpu.index, ptimer_intid, vcpu.ptimer.line_high(now));
-    vcpu.ptimer_deadline = vcpu.ptimer.deadline(now).value_or(vtimer::never);
+    mask |= gic.set_ppi(vcpu.index, ptimer_intid, vcpu.ptimer.line_high(count));
+    vcpu.ptimer_deadline = physical_deadline(vcpu.ptimer, count, now);
     vcpu.deadline = earlier(virtual_timer.deadline, vcpu.ptimer_deadline);
+    if (vcpu.deadline != vtimer::never && time_stands(vcpu)) {
+        const u64 look_again = now + vm.world->slice_ticks; // however near: it does not come nearer
+        vcpu.deadline = vcpu.deadline > look_again ? vcpu.deadline : look_again;
+    }
     vcpu.cpu->next_deadline = earlier(vcpu.cpu->next_deadline, vcpu.deadline);
     if (mask != 0) {
         kick_vcpus(*vcpu.vm, mask);

@@ -10,6 +10,11 @@ void set_state(SchedNode& node, SchedState state) {
     store_state<__ATOMIC_RELAXED>(node, state);
 }
 
+/// Read by other pCPUs [el2/vm_time.cpp].
+void set_ready_since(SchedNode& node, u64 now) {
+    __atomic_store_n(&node.ready_since, now, __ATOMIC_RELAXED);
+}
+
 } // namespace
 
 void RunQueue::push(SchedNode& node) {
@@ -23,15 +28,16 @@ void RunQueue::push(SchedNode& node) {
     tail_ = &node;
 }
 
-void RunQueue::start(SchedNode& node) {
+void RunQueue::start(SchedNode& node, u64 now) {
     LockGuard guard(lock_);
     if (node.state == SchedState::off) {
         __atomic_store_n(&node.wake_hint, false, __ATOMIC_RELAXED);
+        set_ready_since(node, now);
         push(node);
     }
 }
 
-WakeEffect RunQueue::wake_locked(SchedNode& node) {
+WakeEffect RunQueue::wake_locked(SchedNode& node, u64 now) {
     LockGuard guard(lock_);
     switch (node.state) {
     case SchedState::off:
@@ -41,6 +47,7 @@ WakeEffect RunQueue::wake_locked(SchedNode& node) {
         __atomic_store_n(&node.wake_hint, true, __ATOMIC_RELAXED);
         return WakeEffect::running;
     case SchedState::parked:
+        set_ready_since(node, now);
         push(node);
         return WakeEffect::queued;
     }
@@ -94,6 +101,7 @@ void RunQueue::stop(SchedNode& node) {
         }
     }
     node.next = nullptr;
+    set_ready_since(node, ~u64{0});
     __atomic_store_n(&node.wake_hint, false, __ATOMIC_RELAXED);
     set_state(node, SchedState::off);
 }

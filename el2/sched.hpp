@@ -22,6 +22,7 @@ struct SchedNode {
     PcpuIndex home{};
     SchedState state = SchedState::off;
     bool wake_hint = false; // woken while running: the next park() must not sleep
+    u64 ready_since = ~u64{0}; // physical count: since when it waits to be loaded, if it is ready
 };
 
 /// By the generic built-ins: clang knows the others for integers only.
@@ -47,12 +48,16 @@ class RunQueue {
   public:
     constexpr RunQueue() : lock_(LockRank::scheduler) {}
 
+    // `now`: the physical count, for SchedNode::ready_since. Who leaves running has set it: requeue() keeps it.
+
     /// off -> ready.
-    void start(SchedNode& node);
+    void start(SchedNode& node, u64 now);
     /// Make a parked vCPU ready; remember the wake-up for a running one.
-    WakeEffect wake(SchedNode& node) { return wake_running(node) ? WakeEffect::running : wake_locked(node); }
+    WakeEffect wake(SchedNode& node, u64 now) {
+        return wake_running(node) ? WakeEffect::running : wake_locked(node, now);
+    }
     /// The same, for one that wake_running() has just refused.
-    WakeEffect wake_locked(SchedNode& node);
+    WakeEffect wake_locked(SchedNode& node, u64 now);
     /// wake() for one that runs, without the lock; false: it does not run, use wake(). Sequentially
     /// consistent with park(): it stores the state and then reads the hint, so that one of the two sees the
     /// other.

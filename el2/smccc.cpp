@@ -3,6 +3,7 @@
 // firmware.
 #include "lib/abi/smccc.hpp"
 #include "el2/dispatch.hpp"
+#include "el2/vm_time.hpp"
 #include "el2/world.hpp"
 
 namespace atl::el2 {
@@ -15,6 +16,7 @@ u64 arch_features(u32 function) {
     case abi::smccc_version:
     case abi::smccc_arch_features:
     case abi::psci_version:
+    case abi::pv_time_features: // how guests find out that it is there [DEN0057A §3.1]
         return 0;
     // Firmware's Spectre and SSB mitigations are not offered: ID_AA64PFR0_EL1.CSV2 tells guests what they
     // need.
@@ -76,6 +78,10 @@ Action smccc_call(Vcpu& vcpu, bool) {
         break;
     case abi::smccc_arch_features:
         vcpu.x[0] = arch_features(static_cast<u32>(vcpu.x[1]));
+        break;
+    case abi::pv_time_features:
+    case abi::pv_time_st:
+        vcpu.x[0] = pv_time_call(vcpu, function);
         break;
     default:
         vcpu.x[0] = not_supported;

@@ -8,6 +8,7 @@
 #include "el2/inject.hpp"
 #include "el2/lifecycle.hpp"
 #include "el2/run.hpp"
+#include "el2/vm_time.hpp"
 #include "el2/world.hpp"
 #include "lib/arch/el2_regs.hpp"
 #include "lib/arch/sysreg_hw.hpp"
@@ -111,6 +112,23 @@ void allow_fp(PerCpu& cpu, bool allowed) {
     }
 }
 
+constexpr u64 cnthctl_wall = CnthctlEl2::EL1PCTEN::mask;
+
+/// A guest whose count stands still now and then must not see the physical one: reads trap.
+[[gnu::noinline]] void load_time(Vcpu& vcpu, u64 now) {
+    time_on_load(vcpu, now);
+    if (vcpu.vm->run_time) {
+        ATOLL_MSR(cnthctl_el2, 0);
+    }
+}
+
+[[gnu::noinline]] void save_time(Vcpu& vcpu, u64 now) {
+    if (vcpu.vm->run_time) {
+        ATOLL_MSR(cnthctl_el2, cnthctl_wall); // complete at the ERET to whoever runs next
+    }
+    time_on_save(vcpu, now);
+}
+
 /// FEAT_FGT, FEAT_HCX and others add trap registers whose content firmware may have changed.
 void clear_newer_controls() {
     const u64 mmfr0 = ATOLL_MRS(id_aa64mmfr0_el1);
@@ -166,7 +184,7 @@ void init_cpu_for_guests(u64 vtcr) {
     ATOLL_MSR(hstr_el2, 0);
     ATOLL_MSR(vpidr_el2, ATOLL_MRS(midr_el1));
     // The counter is the guest's to read, the physical timer is emulated [DDI0487 D12.2.4].
-    ATOLL_MSR(cnthctl_el2, CnthctlEl2::EL1PCTEN::mask);
+    ATOLL_MSR(cnthctl_el2, cnthctl_wall);
     ATOLL_MSR(cnthp_ctl_el2, 0);
     ATOLL_MSR(cntv_ctl_el0, 0);
     ATOLL_MSR(cntp_ctl_el0, 0);
@@ -216,6 +234,9 @@ void load_vcpu(Vcpu& vcpu, u64 now) {
     // wants them.
     ATOLL_MSR(tcr_el1, tcr_epd);
     isb();
+    if (vcpu.keeps_time) [[unlikely]] {
+        load_time(vcpu, now);
+    }
     ATOLL_MSR(vttbr_el2, vm.space.vttbr());
     ATOLL_MSR(vmpidr_el2, u64{1} << 31 | vcpu.index.value);
     load_sysregs(vcpu.sys);
@@ -274,6 +295,9 @@ u64 save_vcpu(Vcpu& vcpu) {
     cpu.current = nullptr;
     const u64 now = hw::counter();
     vcpu.run_ticks += now - vcpu.loaded_at;
+    if (vcpu.keeps_time) [[unlikely]] {
+        save_time(vcpu, now);
+    }
     sample_timers(vcpu, now);
     return now;
 }

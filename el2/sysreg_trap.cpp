@@ -7,6 +7,7 @@
 #include "el2/hw.hpp"
 #include "el2/inject.hpp"
 #include "el2/run.hpp"
+#include "el2/vm_time.hpp"
 #include "el2/world.hpp"
 #include "lib/arch/esr.hpp"
 
@@ -29,6 +30,7 @@ constexpr u32 icc_sgi1r = sysreg_id(3, 0, 12, 11, 5);
 constexpr u32 icc_asgi1r = sysreg_id(3, 0, 12, 11, 6);
 constexpr u32 icc_sgi0r = sysreg_id(3, 0, 12, 11, 7);
 constexpr u32 icc_sre = sysreg_id(3, 0, 12, 12, 5);
+constexpr u32 cntpct = sysreg_id(3, 3, 14, 0, 1);
 constexpr u32 cntp_tval = sysreg_id(3, 3, 14, 2, 0);
 constexpr u32 cntp_ctl = sysreg_id(3, 3, 14, 2, 1);
 constexpr u32 cntp_cval = sysreg_id(3, 3, 14, 2, 2);
@@ -86,13 +88,19 @@ Action finish_read(Vcpu& vcpu, u64 esr, u64 value) {
     return action::advance;
 }
 
+/// CNTPCT_EL0 as the guest has it.
+u64 guest_count(Vcpu& vcpu) {
+    const u64 now = hw::counter();
+    return now - physical_offset(*vcpu.vm, now);
+}
+
 Action physical_timer(Vcpu& vcpu, u32 id, u64 esr, bool read) {
     vtimer::PhysicalTimer& timer = vcpu.ptimer;
     const u64 value = vcpu.reg(static_cast<unsigned>(Rt::get(esr)));
     switch (id) {
     case cntp_ctl:
         if (read) {
-            return finish_read(vcpu, esr, timer.read_ctl(hw::counter()));
+            return finish_read(vcpu, esr, timer.read_ctl(guest_count(vcpu)));
         }
         timer.write_ctl(value);
         break;
@@ -104,9 +112,9 @@ Action physical_timer(Vcpu& vcpu, u32 id, u64 esr, bool read) {
         break;
     default:
         if (read) {
-            return finish_read(vcpu, esr, timer.read_tval(hw::counter()));
+            return finish_read(vcpu, esr, timer.read_tval(guest_count(vcpu)));
         }
-        timer.write_tval(value, hw::counter());
+        timer.write_tval(value, guest_count(vcpu));
         break;
     }
     on_physical_timer_write(vcpu);
@@ -172,6 +180,8 @@ Action debug_register(Vcpu& vcpu, u32 id, u64 esr, bool read) {
         }
         kick_vcpus(*vcpu.vm, hw::gic_dir_write(vcpu, value));
         return action::advance;
+    case cntpct: // trapped in VMs that count their own time only
+        return read ? finish_read(vcpu, esr, guest_count(vcpu)) : inject_undefined(vcpu);
     case cntp_ctl:
     case cntp_cval:
     case cntp_tval:

@@ -52,6 +52,8 @@ struct Vcpu : GuestFrame, SchedNode {
     bool os_lock = true;       // OSLSR_EL1.OSLK as the guest sees it; locked out of reset [DDI0487 H6.1]
     bool park_request = false; // the trapped WFI or CPU_SUSPEND wants to sleep
     bool stop_request = false; // CPU_OFF
+    bool keeps_time = false;   // el2/vm_time.hpp has something to do at load and save
+    bool steals = false;       // its stolen time is asked for
     bool left = false;         // of a stopping VM: it is off for good; under lifecycle_lock
     std::atomic<Power> power{Power::off};
     u64 hcr = 0;
@@ -66,6 +68,7 @@ struct Vcpu : GuestFrame, SchedNode {
     u64 exits[64] = {}; // by exception class
     u64 irq_exits = 0;
     u64 run_ticks = 0;
+    u64 stolen_ticks = 0; // ready and not running, since the guest asked for the first time [el2/vm_time.hpp]
     u64 loaded_at = 0;
     SysRegs sys{};
     FpRegs fp{};

@@ -14,6 +14,7 @@
 #include "mmio_emul/pl031.hpp"
 #include "stage2/address_space.hpp"
 #include "vgic/virtual_gic.hpp"
+#include "vtimer/run_clock.hpp"
 
 namespace atl::pci {
 class VirtualBridge;
@@ -51,7 +52,10 @@ struct Vm {
     VmId id{};
     unsigned vcpu_count = 0;
     Vcpu* vcpus[max_vcpus_per_vm] = {};
-    u64 cntvoff = 0;
+    u64 cntvoff = 0; // of CNTVOFF_EL2 while a vCPU is loaded
+    bool run_time = false; // clock = "run" [el2/vm_time.hpp]
+    vtimer::RunClock run_clock{};
+    SpinLock clock_lock{LockRank::vm_clock};
     IdRegisters id_registers{};
     vgic::VirtualGic gic{};
     stage2::AddressSpace space{};
@@ -61,6 +65,8 @@ struct Vm {
     mmio_emul::Pl031 rtc{};
     pci::VirtualBridge* bridge = nullptr; // of a VM with passthrough devices [el2/passthrough.hpp]
     LastVcpu last_on[max_pcpus]{};
+    Pa time_page{}; // of stolen-time records
+    bool has_time_page = false;
     Pa scratch{}; // stands in for revoked memory at EL1, allocated on first use
     bool has_scratch = false;
 

@@ -19,6 +19,7 @@ constexpr u64 gicr_stride = 128 * kib; // one redistributor for each vCPU
 constexpr Ipa msi_page{0x0809'0000};   // behind it the host ITS's doorbell; only in VMs with devices
 constexpr Range<Ipa> uart{Ipa{0x0900'0000}, 4 * kib};
 constexpr Range<Ipa> rtc{Ipa{0x0901'0000}, 4 * kib};
+constexpr Ipa stolen_time{0x090a'0000}; // one page, read-only; told by PV_TIME_ST only
 constexpr Ipa ram_base{0x4000'0000};
 constexpr u64 ram_low_max = 2 * gib;        // up to the window
 constexpr Ipa window_base{0xc000'0000};     // below 4 GiB, so that the guest's swiotlb stays as it is
@@ -86,6 +87,9 @@ struct PciText {
 
 enum class CrashPolicy : u8 { stop, restart };
 
+/// What a VM's counters count: time as it passes, or only while the VM runs or sleeps of its own will.
+enum class VmClock : u8 { wall, run };
+
 constexpr unsigned max_devices_per_vm = 8;
 
 /// Bit n stands for VmId n (1 .. max_vms).
@@ -108,6 +112,7 @@ struct VmConfig {
     bool autostart = true;
     bool focus = false; // has the keyboard first; at most one VM
     CrashPolicy on_crash = CrashPolicy::stop;
+    VmClock clock = VmClock::wall;
 };
 
 /// Guest RAM in at most two banks: from ram_base up to the window, the rest from ram_high_base. `high` may be

@@ -79,6 +79,7 @@ struct World {
     HostIntids intids{};
     IdRegisters host_ids{};
     u64 counter_hz = 0;
+    vtimer::TickScale scale{}; // of counter_hz
     u64 slice_ticks = 0;
     u64 boot_counter = 0;
     u64 wall_clock_base = 0; // seconds since 1970 at counter 0, from the host's RTC; 0 without one

@@ -25,6 +25,8 @@ constexpr const char* to_string(LockRank rank) {
         return "vgic_vcpu";
     case LockRank::scheduler:
         return "scheduler";
+    case LockRank::vm_clock:
+        return "vm_clock";
     case LockRank::smmu_queue:
         return "smmu_queue";
     case LockRank::its_queue:

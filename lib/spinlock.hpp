@@ -19,13 +19,14 @@ enum class LockRank : u8 {
     vgic_dist,     // one VM's virtual distributor
     vgic_vcpu,     // one vCPU's interrupt state
     scheduler,     // one pCPU's run queue
+    vm_clock,      // one VM's count of run time
     smmu_queue,    // each SMMU's command queue
     its_queue,     // the ITS's command queue
     page_pool,
     console,
     log,
 };
-constexpr unsigned lock_ranks = 13;
+constexpr unsigned lock_ranks = 14;
 static_assert(static_cast<unsigned>(LockRank::log) + 1 == lock_ranks);
 
 #if defined(ATOLL_DEBUG)

@@ -18,6 +18,10 @@ constexpr u32 smccc_arch_workaround_2 = 0x8000'7FFF;
 constexpr u32 smccc_arch_workaround_3 = 0x8000'3FFF;
 constexpr u32 smccc_version_1_2 = 0x0001'0002;
 
+// Paravirtualised time [DEN0057A §3.1, §3.2].
+constexpr u32 pv_time_features = 0xC500'0020;
+constexpr u32 pv_time_st = 0xC500'0021;
+
 constexpr u32 psci_version = 0x8400'0000;
 constexpr u32 psci_cpu_suspend = 0x8400'0001;
 constexpr u32 psci_cpu_off = 0x8400'0002;

@@ -82,6 +82,7 @@ Machine::Machine(std::vector<VmSpec> specs, unsigned pcpus, u64 ram_mib) {
     REQUIRE(world.vmids.init(8, {nullptr, [](void*) { stage2::tlb_invalidate_all(); }}).ok());
     world.table_memory.pages = table_pages(world.pool);
     world.counter_hz = hw::counter_frequency();
+    world.scale = vtimer::TickScale(world.counter_hz);
     world.slice_ticks = 5000;
     world.host_ids = plain_cpu();
     world.hooks = {&write_tree, &place, &power_off};
@@ -109,6 +110,7 @@ void Machine::add_vm(const VmSpec& spec, unsigned id) {
     config->window_bytes = spec.window_mib * mib;
     config->share_with = spec.share_with;
     config->on_crash = spec.on_crash;
+    config->clock = spec.clock;
     auto& kernel = images_.emplace_back(spec.kernel_bytes);
     for (std::size_t i = 0; i < kernel.size(); ++i) {
         kernel[i] = static_cast<u8>(i * 7 + id);
@@ -179,6 +181,9 @@ void Machine::load_registers(Vcpu& v) {
         reset_vcpu_registers(v, v.start_pc, v.start_context);
         v.power.store(Power::on);
     }
+    if (v.keeps_time) {
+        time_on_load(v, hw().counter);
+    }
     v.vm->last_on[v.cpu->index.value].vcpu = &v;
     kick_vcpus(*v.vm, vgic::load(v.vm->gic, v.index, h.lrs));
     v.hcr &= ~(arch::HcrEl2::TWI::mask | arch::HcrEl2::TWE::mask);
@@ -196,6 +201,9 @@ void Machine::save_registers(Vcpu& v) {
     v.sys.sp_el1 = h.sp;
     kick_vcpus(*v.vm, vgic::save(v.vm->gic, v.index, h.lrs));
     v.cpu->current = nullptr;
+    if (v.keeps_time) {
+        time_on_save(v, hw().counter);
+    }
     sample_timers(v, hw().counter);
 }
 

@@ -14,6 +14,7 @@
 #include "el2/inject.hpp"
 #include "el2/lifecycle.hpp"
 #include "el2/run.hpp"
+#include "el2/vm_time.hpp"
 #include "el2/world.hpp"
 #include "lib/abi/smccc.hpp"
 #include "lib/arch/el2_regs.hpp"
@@ -32,6 +33,7 @@ struct VmSpec {
     CrashPolicy on_crash = CrashPolicy::stop;
     u64 kernel_bytes = 0x3000;
     u64 ramdisk_bytes = 0x1800;
+    VmClock clock = VmClock::wall;
     unsigned first_pcpu = 0; // vCPU i lives on pCPU (first_pcpu + i) % pcpus
 };
 

@@ -308,7 +308,7 @@ TEST_CASE("passthrough: a fault is told once, with who, what and where, and its 
     CHECK(told == 1);
     // More than one call may handle: the rest comes with housekeeping, guests run in between.
     for (u64 i = 0; i < 1000; ++i) {
-        r.dma(nvme_stream, Ipa{0x900'0000 + i * page_size}, false);
+        r.dma(nvme_stream, Ipa{0xa00'0000 + i * page_size}, false);
     }
     on_smmu_event(r.m.world);
     CHECK(r.all->faults_left.load());

@@ -15,26 +15,26 @@ TEST_CASE("sched: transitions of one vCPU") {
     RunQueue queue;
     SchedNode node;
     CHECK(queue.pick() == nullptr);
-    CHECK(queue.wake(node) == WakeEffect::none); // off stays off
+    CHECK(queue.wake(node, 1) == WakeEffect::none); // off stays off
     CHECK(node.state == SchedState::off);
     CHECK(!queue.contended());
-    queue.start(node);
+    queue.start(node, 1);
     CHECK(node.state == SchedState::ready);
     CHECK(queue.contended());
-    queue.start(node); // twice changes nothing
-    CHECK(queue.wake(node) == WakeEffect::none);
+    queue.start(node, 1); // twice changes nothing
+    CHECK(queue.wake(node, 1) == WakeEffect::none);
     CHECK(queue.pick() == &node);
     CHECK(node.state == SchedState::running);
     CHECK(!queue.contended());
     CHECK(queue.pick() == nullptr);
-    queue.start(node); // running: nothing
+    queue.start(node, 1); // running: nothing
     CHECK(node.state == SchedState::running);
     CHECK(queue.park(node));
     CHECK(node.state == SchedState::parked);
     queue.requeue(node); // only a running one
     CHECK(node.state == SchedState::parked);
-    CHECK(queue.wake(node) == WakeEffect::queued);
-    CHECK(queue.wake(node) == WakeEffect::none);
+    CHECK(queue.wake(node, 1) == WakeEffect::queued);
+    CHECK(queue.wake(node, 1) == WakeEffect::none);
     CHECK(queue.pick() == &node);
     queue.requeue(node);
     CHECK(node.state == SchedState::ready);
@@ -47,8 +47,8 @@ TEST_CASE("sched: hand_over() is park() or requeue(), and pick()") {
     RunQueue queue;
     SchedNode a;
     SchedNode b;
-    queue.start(a);
-    queue.start(b);
+    queue.start(a, 1);
+    queue.start(b, 1);
     REQUIRE(queue.pick() == &a);
     CHECK(queue.hand_over(a, false) == &b); // end of slice: behind the other
     CHECK(a.state == SchedState::ready);
@@ -57,14 +57,14 @@ TEST_CASE("sched: hand_over() is park() or requeue(), and pick()") {
     CHECK(b.state == SchedState::parked);
     CHECK(queue.hand_over(a, true) == nullptr);
     CHECK(a.state == SchedState::parked);
-    CHECK(queue.wake(b) == WakeEffect::queued);
+    CHECK(queue.wake(b, 1) == WakeEffect::queued);
     REQUIRE(queue.pick() == &b);
     CHECK(queue.hand_over(b, false) == &b); // alone: goes on
-    CHECK(queue.wake(b) == WakeEffect::running);
+    CHECK(queue.wake(b, 1) == WakeEffect::running);
     CHECK(queue.hand_over(b, true) == &b); // the wake-up was for it
     CHECK(queue.hand_over(b, true) == nullptr);
-    queue.start(a); // only from off
-    CHECK(queue.wake(a) == WakeEffect::queued);
+    queue.start(a, 1); // only from off
+    CHECK(queue.wake(a, 1) == WakeEffect::queued);
     REQUIRE(queue.pick() == &a);
     queue.stop(a);
     CHECK(queue.hand_over(a, false) == nullptr); // it was stopped: stays off
@@ -74,14 +74,14 @@ TEST_CASE("sched: hand_over() is park() or requeue(), and pick()") {
 TEST_CASE("sched: a wake-up before park() is not lost, and counts once") {
     RunQueue queue;
     SchedNode node;
-    queue.start(node);
+    queue.start(node, 1);
     REQUIRE(queue.pick() == &node);
-    CHECK(queue.wake(node) == WakeEffect::running);
+    CHECK(queue.wake(node, 1) == WakeEffect::running);
     CHECK(!queue.park(node));
     CHECK(node.state == SchedState::running);
     CHECK(queue.park(node));
     // What came in before the pick is part of what the pick found.
-    CHECK(queue.wake(node) == WakeEffect::queued);
+    CHECK(queue.wake(node, 1) == WakeEffect::queued);
     REQUIRE(queue.pick() == &node);
     CHECK(queue.park(node));
 }
@@ -91,11 +91,11 @@ TEST_CASE("sched: stop takes any one out of the queue and leaves the order of th
         RunQueue queue;
         SchedNode node[4];
         for (SchedNode& n : node) {
-            queue.start(n);
+            queue.start(n, 1);
         }
         queue.stop(node[gone]);
         SchedNode late;
-        queue.start(late); // the tail is right, too
+        queue.start(late, 1); // the tail is right, too
         for (unsigned i = 0; i < 4; ++i) {
             if (i != gone) {
                 CHECK(queue.pick() == &node[i]);
@@ -111,17 +111,17 @@ TEST_CASE("sched: stop in every other state") {
     RunQueue queue;
     SchedNode running;
     SchedNode parked;
-    queue.start(parked);
+    queue.start(parked, 1);
     REQUIRE(queue.pick() == &parked);
     REQUIRE(queue.park(parked));
-    queue.start(running);
+    queue.start(running, 1);
     REQUIRE(queue.pick() == &running);
-    CHECK(queue.wake(running) == WakeEffect::running);
+    CHECK(queue.wake(running, 1) == WakeEffect::running);
     queue.stop(running);
     queue.stop(parked);
     CHECK(running.state == SchedState::off);
     CHECK(parked.state == SchedState::off);
-    queue.start(running);
+    queue.start(running, 1);
     REQUIRE(queue.pick() == &running);
     CHECK(queue.park(running)); // the old wake-up is gone
 }
@@ -143,14 +143,14 @@ TEST_CASE("sched: random interleavings agree with a model") {
             const unsigned i = random(count);
             switch (random(6)) {
             case 0:
-                queue.start(node[i]);
+                queue.start(node[i], 1);
                 if (state[i] == SchedState::off) {
                     state[i] = SchedState::ready;
                     order.push_back(i);
                 }
                 break;
             case 1: {
-                const WakeEffect effect = queue.wake(node[i]);
+                const WakeEffect effect = queue.wake(node[i], 1);
                 CHECK(effect == (state[i] == SchedState::parked    ? WakeEffect::queued
                                  : state[i] == SchedState::running ? WakeEffect::running
                                                                    : WakeEffect::none));
@@ -211,11 +211,11 @@ TEST_CASE("sched: no wake-up is lost between two threads") {
     constexpr unsigned rounds = 20'000;
     std::atomic<unsigned> event{0};
     std::atomic<unsigned> seen{0};
-    queue.start(node);
+    queue.start(node, 1);
     std::thread waker([&] {
         for (unsigned r = 1; r <= rounds; ++r) {
             event.store(r);
-            queue.wake(node);
+            queue.wake(node, 1);
             while (seen.load() != r) {
                 std::this_thread::yield();
             }

@@ -67,7 +67,7 @@ TEST_CASE("smccc: random functions and arguments never stop EL2") {
     };
     Machine m({{.vcpus = 2, .share_with = 1u << 2}, {.vcpus = 1, .share_with = 1u << 1}});
     m.boot_all();
-    constexpr u64 bases[] = {0x8400'0000, 0xc400'0000, 0x8600'0000, 0xc600'0000, 0x8000'0000};
+    constexpr u64 bases[] = {0x8400'0000, 0xc400'0000, 0x8600'0000, 0xc600'0000, 0x8000'0000, 0xc500'0000};
     for (unsigned step = 0; step < 20'000; ++step) {
         Vcpu* const v = m.enter(0);
         if (v == nullptr) {
@@ -80,7 +80,7 @@ TEST_CASE("smccc: random functions and arguments never stop EL2") {
             m.settle();
             continue;
         }
-        const u64 which = random() % 5;
+        const u64 which = random() % 6;
         v->x[0] = bases[which] + random() % (which == 4 ? 4 : 0xf0);
         for (unsigned i = 1; i < 8; ++i) {
             v->x[i] = random() % 3 == 0   ? random()
