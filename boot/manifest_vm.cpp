@@ -8,8 +8,9 @@ namespace atl::boot {
 namespace {
 
 constexpr std::string_view known[] = {
-    "cpus",    "memory-mib", "kernel",      "ramdisk",       "bootargs", "share-with", "share-window-mib",
-    "devices", "start",      "start-after", "console-focus", "on-crash", "clock", "phandle",    "linux,phandle",
+    "cpus",          "memory-mib",       "kernel",  "ramdisk", "bootargs",
+    "share-with",    "share-window-mib", "devices", "start",   "start-after",
+    "console-focus", "on-crash",         "clock",   "phandle", "linux,phandle",
 };
 
 /// Typos are the commonest mistake, and a property read twice is the oddest.

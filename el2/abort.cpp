@@ -38,12 +38,41 @@ struct Reply {
     Outcome outcome;
 };
 
-/// The interrupt controller may ask for a repeat and for others to be told.
-inline Reply gic_reply(Vm& vm, const vgic::Access& access) {
-    if (access.kick != 0) [[unlikely]] {
-        kick_vcpus(vm, access.kick);
+enum class GicFrame : u8 { distributor, redistributors };
+
+template <GicFrame frame, bool write>
+[[gnu::always_inline]] inline vgic::Access gic_attempt(Vcpu& vcpu, u64 offset, unsigned size, u64 value) {
+    vgic::VirtualGic& gic = vcpu.vm->gic;
+    if constexpr (frame == GicFrame::distributor) {
+        return write ? gic.gicd_write(vcpu.index, offset, size, value)
+                     : gic.gicd_read(vcpu.index, offset, size);
+    } else {
+        return write ? gic.gicr_write(vcpu.index, offset, size, value)
+                     : gic.gicr_read(vcpu.index, offset, size);
     }
+}
+
+/// List registers must be read back first. The vCPU's own are, now: if the guest had to come again, it could take the
+/// interrupt that it asks about in between. For others' it has to.
+template <GicFrame frame, bool write>
+[[gnu::noinline]] Reply gic_retry(Vcpu& vcpu, u64 offset, unsigned size, u64 value) {
+    kick_vcpus(*vcpu.vm, hw::gic_flush(vcpu));
+    const vgic::Access access = gic_attempt<frame, write>(vcpu, offset, size, value);
+    kick_vcpus(*vcpu.vm, access.kick);
     return {access.value, access.retry ? Outcome::retry : Outcome::done};
+}
+
+/// The interrupt controller may ask for a repeat and for others to be told.
+template <GicFrame frame, bool write>
+[[gnu::always_inline]] inline Reply access_gic(Vcpu& vcpu, u64 offset, unsigned size, u64 value) {
+    const vgic::Access access = gic_attempt<frame, write>(vcpu, offset, size, value);
+    if (access.kick != 0) [[unlikely]] {
+        kick_vcpus(*vcpu.vm, access.kick);
+    }
+    if (access.retry) [[unlikely]] {
+        return gic_retry<frame, write>(vcpu, offset, size, value);
+    }
+    return {access.value, Outcome::done};
 }
 
 /// One access to an emulated device. Two copies, because a load and a store share little but the look-up.
@@ -60,13 +89,11 @@ template <bool write>
     }
     const u64 gicd_offset = ipa.value - guest_map::gicd.base.value;
     if (gicd_offset < guest_map::gicd.size) {
-        return gic_reply(vm, write ? vm.gic.gicd_write(vcpu.index, gicd_offset, size, value)
-                                   : vm.gic.gicd_read(vcpu.index, gicd_offset, size));
+        return access_gic<GicFrame::distributor, write>(vcpu, gicd_offset, size, value);
     }
     const u64 gicr_offset = ipa.value - guest_map::gicr_base.value;
     if (gicr_offset < vm.vcpu_count * guest_map::gicr_stride) {
-        return gic_reply(vm, write ? vm.gic.gicr_write(vcpu.index, gicr_offset, size, value)
-                                   : vm.gic.gicr_read(vcpu.index, gicr_offset, size));
+        return access_gic<GicFrame::redistributors, write>(vcpu, gicr_offset, size, value);
     }
     return {0, Outcome::nobody};
 }

@@ -147,6 +147,10 @@ void deactivate_spi(World& world, Intid spi) {
     static_cast<void>(world.gic->set_active({}, spi, false));
 }
 
+VcpuMask gic_flush(Vcpu& vcpu) {
+    return vgic::flush(vcpu.vm->gic, vcpu.index, vcpu.vm->world->gic->lr_file(vcpu.cpu->index));
+}
+
 VcpuMask gic_dir_write(Vcpu& vcpu, u64 value) {
     return vgic::dir_write(vcpu.vm->gic, vcpu.index, vcpu.vm->world->gic->lr_file(vcpu.cpu->index), value);
 }

@@ -54,6 +54,8 @@ void enable_spi(World& world, Intid spi, bool enabled);
 /// It may fire again. Any CPU.
 void deactivate_spi(World& world, Intid spi);
 
+/// The loaded guest's list registers are read back into its state, and filled again [vgic/switch.hpp flush].
+VcpuMask gic_flush(Vcpu& vcpu);
 /// Trapped ICC_DIR_EL1 of the loaded guest [vgic/switch.hpp dir_write].
 VcpuMask gic_dir_write(Vcpu& vcpu, u64 value);
 

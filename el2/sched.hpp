@@ -21,7 +21,7 @@ struct SchedNode {
     SchedNode* next = nullptr;
     PcpuIndex home{};
     SchedState state = SchedState::off;
-    bool wake_hint = false; // woken while running: the next park() must not sleep
+    bool wake_hint = false;    // woken while running: the next park() must not sleep
     u64 ready_since = ~u64{0}; // physical count: since when it waits to be loaded, if it is ready
 };
 

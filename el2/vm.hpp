@@ -52,7 +52,7 @@ struct Vm {
     VmId id{};
     unsigned vcpu_count = 0;
     Vcpu* vcpus[max_vcpus_per_vm] = {};
-    u64 cntvoff = 0; // of CNTVOFF_EL2 while a vCPU is loaded
+    u64 cntvoff = 0;       // of CNTVOFF_EL2 while a vCPU is loaded
     bool run_time = false; // clock = "run" [el2/vm_time.hpp]
     vtimer::RunClock run_clock{};
     SpinLock clock_lock{LockRank::vm_clock};

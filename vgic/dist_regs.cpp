@@ -133,9 +133,11 @@ Access VirtualGic::spi_word_write(VcpuIndex caller, u64 offset, u32 value) {
     Access access;
     LockGuard dist(dist_lock_);
     LrState listed;
-    if (reg == WordRegister::set_active && (bank.listed & value) != 0) {
+    if (reg == WordRegister::set_active) {
         // Whether it is active already only the list register knows.
-        access.retry = await_sync(caller, loaded_owners(bank, value), offset, access.kick);
+        const u32 unknown = bank.listed & value;
+        access.retry =
+            await_sync(caller, unknown != 0 ? loaded_owners(bank, unknown) : 0, offset, access.kick);
         if (access.retry) {
             return access;
         }

@@ -41,6 +41,8 @@ class LrFile {
     void hold(u16 pintid) const;
     /// Deactivates it: it may fire again.
     static void release(u16 pintid);
+    /// The output of the loaded guest's virtual timer [DDI0487 D12.2.4].
+    static bool timer_line();
 
   private:
     friend class GicV3;
@@ -154,6 +156,11 @@ inline void GicV3::send_sgi(u64 value) {
     // Orders the stores that the target will look at before the interrupt that tells it to.
     asm volatile("dsb ishst" ::: "memory");
     asm volatile("msr icc_sgi1r_el1, %0\n isb" ::"r"(value) : "memory");
+}
+inline bool LrFile::timer_line() {
+    u64 ctl;
+    asm volatile("mrs %0, cntv_ctl_el0" : "=r"(ctl));
+    return (ctl & 7) == 5; // ENABLE, ISTATUS, and no IMASK
 }
 inline void LrFile::release(u16 pintid) {
     GicV3::deactivate(Intid{pintid});

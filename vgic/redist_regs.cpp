@@ -18,6 +18,15 @@ u64 VirtualGic::gicr_typer(unsigned index) const {
            T::Last::of(index + 1 == config_.vcpus ? 1 : 0);
 }
 
+namespace {
+
+/// Of a redistributor register, apart from the distributor's.
+u64 sync_tag(u64 offset) {
+    return offset | gic::gicd::frame_size << 32;
+}
+
+} // namespace
+
 Access VirtualGic::private_word_read(VcpuIndex caller, unsigned index, u64 offset) {
     VcpuGic& g = vcpus_[index];
     const WordRegister reg = word_register(offset % gicr::frame_size - gicr::sgi_base);
@@ -25,9 +34,9 @@ Access VirtualGic::private_word_read(VcpuIndex caller, unsigned index, u64 offse
     LockGuard guard(g.lock);
     LrState listed;
     if (needs_sync(reg)) {
-        if (g.priv.listed != 0 && g.loaded.load(std::memory_order_relaxed)) {
-            access.retry = await_sync(caller, 1u << index, offset | gic::gicd::frame_size << 32, access.kick);
-        }
+        // A held timer is sampled, too, when the list registers are read back.
+        const bool stale = (g.priv.listed != 0 || g.timer.held) && g.loaded.load(std::memory_order_relaxed);
+        access.retry = await_sync(caller, stale ? 1u << index : 0, sync_tag(offset), access.kick);
         absorb_pulses(g);
         listed = listed_state(g, 0);
     }
@@ -41,8 +50,9 @@ Access VirtualGic::private_word_write(VcpuIndex caller, unsigned index, u64 offs
     Access access;
     LockGuard guard(g.lock);
     LrState listed;
-    if (reg == WordRegister::set_active && (g.priv.listed & value) != 0) {
-        access.retry = await_sync(caller, 1u << index, offset | gic::gicd::frame_size << 32, access.kick);
+    if (reg == WordRegister::set_active) {
+        const bool stale = (g.priv.listed & value) != 0 && g.loaded.load(std::memory_order_relaxed);
+        access.retry = await_sync(caller, stale ? 1u << index : 0, sync_tag(offset), access.kick);
         if (access.retry) {
             return access;
         }

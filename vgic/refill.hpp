@@ -2,7 +2,8 @@
 // Refill<File>: how list registers cache the interrupt state. A template over the list-register file, so that
 // the same code runs over the real registers (switch_hw.cpp) and over a fake one (host tests). A File has:
 // count(), read(i), write(i, value), empty() [ICH_ELRSR_EL2], hcr(), set_hcr(v), vmcr(), set_vmcr(v),
-// save_active(CpuInterface&), restore_active(const CpuInterface&), has_tdir(), hold(pintid), release(pintid).
+// save_active(CpuInterface&), restore_active(const CpuInterface&), has_tdir(), hold(pintid), release(pintid),
+// timer_line() [the loaded guest's virtual timer].
 // Locks: fold to apply run under dist_lock and the vCPU's lock. Spec: [IHI0069 §6.3, §12.4 ICH_*].
 //
 // The policy. The most urgent deliverable interrupt always has a list register, so hardware alone decides
@@ -180,7 +181,7 @@ class Refill {
         if (loading) {
             adopt_timer();
         } else {
-            sample_blocked_timer();
+            sample_timer();
         }
         select_and_list();
         settle_timer();
@@ -342,7 +343,7 @@ class Refill {
     void list(unsigned slot, u32 intid);
     void adopt_timer();
     void settle_timer();
-    void sample_blocked_timer();
+    void sample_timer();
     void release_timer();
     bool timer_deliverable() const;
 

@@ -124,13 +124,13 @@ bool Refill<File>::timer_deliverable() const {
     return (g_.priv.forwarded(gic_.groups()) & g_.timer.bit()) != 0;
 }
 
-/// The timer fired while the guest had it disabled, and has been held since. Now that it is enabled: whether
-/// it is still due only the physical line knows, which is let go to fire again.
+/// The physical interrupt is held from when it fired, so only the timer itself knows whether it is still due: the guest may
+/// have silenced it before it took the interrupt, or while the interrupt was disabled. A level that has fallen is not
+/// pending any more [IHI0069 §4.1.2].
 template <class File>
-void Refill<File>::sample_blocked_timer() {
-    if (g_.timer.blocked && timer_deliverable()) {
+void Refill<File>::sample_timer() {
+    if (g_.timer.held && (g_.priv.active & g_.timer.bit()) == 0 && !file_.timer_line()) {
         g_.priv.line.fetch_and(~g_.timer.bit(), std::memory_order_relaxed);
-        release_timer();
     }
 }
 
@@ -149,7 +149,7 @@ void Refill<File>::adopt_timer() {
     }
 }
 
-/// After listing: a held physical interrupt needs a reason; one that waited for its enable is sampled again.
+/// After listing: a held physical interrupt needs a reason.
 template <class File>
 void Refill<File>::settle_timer() {
     const u32 bit = g_.timer.bit();
@@ -159,21 +159,14 @@ void Refill<File>::settle_timer() {
     const bool plain = slot == no_slot || ((g_.latched >> slot) & 1) == 0;
     g_.timer_lr.store(deliverable && plain ? lr_base(g_.timer.vintid, g_.priv) | Lr::Pending::mask : 0,
                       std::memory_order_relaxed);
-    if (!g_.timer.held || (g_.priv.listed & bit) != 0) {
-        g_.timer.blocked = false;
-        return;
-    }
-    const u32 reasons = (g_.priv.inputs() | g_.priv.active) & bit;
+    const u32 reasons = (g_.priv.inputs() | g_.priv.active | g_.priv.listed) & bit;
     if (reasons == 0) {
         release_timer();
-    } else if ((g_.priv.active & bit) == 0) {
-        g_.timer.blocked = !deliverable;
     }
 }
 
 template <class File>
 void Refill<File>::release_timer() {
-    g_.timer.blocked = false;
     if (g_.timer.held) {
         g_.timer.held = false;
         file_.release(g_.timer.pintid);

@@ -33,8 +33,6 @@ struct HwTimer {
     u8 vintid = 0; // 0: none
     u16 pintid = 0;
     bool held = false; // the physical interrupt is active on this vCPU's pCPU, on its behalf
-    bool blocked =
-        false; // held and not deliverable (disabled): sample the physical line again when it becomes so
     u32 bit() const { return vintid == 0 ? 0 : 1u << vintid; }
 };
 

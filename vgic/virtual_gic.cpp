@@ -52,7 +52,7 @@ Status VirtualGic::reset() {
         }
         vcpu.waiting = vcpu.unlisted_active = vcpu.quiet = false;
         vcpu.hcr = 0;
-        vcpu.timer = HwTimer{config_.timer_vintid, config_.timer_pintid, false, false};
+        vcpu.timer = HwTimer{config_.timer_vintid, config_.timer_pintid, false};
         vcpu.timer_lr.store(0, std::memory_order_relaxed);
         vcpu.saved = CpuInterface{};
         vcpu.sync_tag = 0;

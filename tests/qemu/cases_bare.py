@@ -15,6 +15,10 @@ BARE = [
     Case("floor-psci", "payload psci on the bare machine",
          [Expect("psci: boot"), Send("o"), *done("alpha"), Off()],
          image="build/guests/bare/psci.img", machine="gic-version=3", smp=2, memory="128M", timeout=30),
+    *[Case(f"floor-timers-{cpu}", "payload timers on the bare machine: what it expects is the architecture's",
+           [*done("alpha"), Off()],
+           image="build/guests/bare/timers.img", machine="gic-version=3", cpu=cpu, smp=1, memory="128M", timeout=30)
+      for cpu in ("cortex-a72", "max")],
     Case("smoke", "one bare guest: prints, takes a timer interrupt and an SGI, switches off",
          [Expect(r"\[atoll\] "), *passed("alpha", "smoke.sgi", "smoke.timer", "smoke.timer_wfi"), *done("alpha")],
          "smoke", ("BOOT-1", "VCPU-1", "IRQ-1", "TIME-1"), smp=1),
@@ -36,6 +40,12 @@ BARE = [
     Case("registers", "no system register of one VM shows in another on the same CPU",
          ALL_DONE,
          "registers", ("VCPU-3",), smp=1, cpu="max", timeout=60),
+    *[Case(f"timers-{cpu}", "both timers of a guest by the book: views, masks, levels, deadlines, the event stream",
+           done("alpha"), "timers", ("TIME-1", "TIME-2"), cpu=cpu, smp=1, timeout=30)
+      for cpu in ("cortex-a72", "max")],
+    *[Case(f"time-{clock}", f"counters of {what} beside a spinning guest: they and stolen time agree with the RTC",
+           done("alpha"), f"time-{clock}", ("TIME-3", "TIME-4"), smp=1, timeout=60)
+      for clock, what in (("wall", "wall time"), ("run", "run time"))],
     Case("spin", "a guest that spins with interrupts masked starves nobody on the one CPU",
          done("beta"), "spin", ("SCHED-2",), smp=1, timeout=60),
     Case("hostile", "random calls and accesses of one guest; the other one lives on",

@@ -32,6 +32,10 @@ LINUX = [
           *[step for index, name in enumerate(FOCUS) for step in
             shell(name, f"echo {name}-$(({index}+10))", f"{name}-{index + 10}")]],
          "overcommit", ("SCHED-3",), smp=1, memory="2G", timeout=300),
+    Case("linux-steal", "Linux on a shared CPU shows the time that was stolen from it",
+         [up("alpha"), *shell("alpha", "grep -o 'using stolen time PV' /dev/kmsg & sleep 1; kill %1; echo kmsg-$((2+2))", "kmsg-4"),
+          *shell("alpha", "awk '/^cpu /{print \"steal\", ($9 > 50) ? \"seen\" : \"missing\"}' /proc/stat", "steal seen")],
+         "steal", ("TIME-3",), smp=1, timeout=90),
     Case("linux-smp-8", "a guest with eight vCPUs on eight CPUs",
          [up("alpha"), *shell("alpha", "nproc", r"\n(?:\[alpha\] )?8\r*\n")],
          "linux-eight", ("LINUX-1", "BOOT-3"), smp=8, memory="2G", timeout=180),

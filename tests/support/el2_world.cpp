@@ -418,6 +418,9 @@ void Machine::live_virtual_timer(unsigned index) {
     }
     on(index);
     hw().cpu[index].lrs.physical_active = true;
+    hw().cpu[index].lrs.timer = [this, v] {
+        return vtimer::line_level(v->sys.cntv_ctl, v->sys.cntv_cval, v->vm->cntvoff, hw().counter);
+    };
     vgic::inject_timer(v->vm->gic, v->index, hw().cpu[index].lrs);
     enter(index);
 }

@@ -123,6 +123,9 @@ void enable_spi(World&, Intid spi, bool enabled) {
 void deactivate_spi(World&, Intid spi) {
     fake_el2().host_spis[spi.value].active = false;
 }
+VcpuMask gic_flush(Vcpu& vcpu) {
+    return vgic::flush(vcpu.vm->gic, vcpu.index, fake_el2().cpu[vcpu.cpu->index.value].lrs);
+}
 VcpuMask gic_dir_write(Vcpu& vcpu, u64 value) {
     return vgic::dir_write(vcpu.vm->gic, vcpu.index, fake_el2().cpu[vcpu.cpu->index.value].lrs, value);
 }

@@ -5,6 +5,7 @@
 #pragma once
 #include <bit>
 #include <cstdlib>
+#include <functional>
 #include <vector>
 
 #include "vgic/switch.hpp"
@@ -54,6 +55,7 @@ class LrFile {
     }
     void hold(u16) { physical_active = true; }
     void release(u16) { physical_active = false; }
+    bool timer_line() const { return timer ? timer() : timer_high; }
 
     // The guest's CPU interface.
     u32 acknowledge(bool group1);
@@ -71,6 +73,8 @@ class LrFile {
     u32 ap0 = 0;
     u32 ap1 = 0;
     bool physical_active = false; // the timer's PPI
+    bool timer_high = false;      // its line: the guest's handler lowers it when it takes the interrupt
+    std::function<bool()> timer;  // or what this says
     unsigned reads = 0;
     unsigned writes = 0;
 

@@ -127,6 +127,7 @@ struct TestVm {
 
     u32 ack(unsigned v) {
         const u32 intid = files[v].acknowledge(true);
+        files[v].timer_high = files[v].timer_high && intid != 27;
         enter(v);
         return intid;
     }
@@ -146,6 +147,7 @@ struct TestVm {
             return false;
         }
         files[v].physical_active = true;
+        files[v].timer_high = true;
         inject_timer(gic, index(v), files[v]);
         enter(v);
         return true;

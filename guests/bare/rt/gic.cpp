@@ -22,6 +22,9 @@ constexpr u64 gicr_sgi_base = 0x1'0000;
 constexpr u64 gicr_igroupr0 = gicr_sgi_base + 0x0080;
 constexpr u64 gicr_isenabler0 = gicr_sgi_base + 0x0100;
 constexpr u64 gicr_icenabler0 = gicr_sgi_base + 0x0180;
+constexpr u64 gicr_ispendr0 = gicr_sgi_base + 0x0200;
+constexpr u64 gicr_icpendr0 = gicr_sgi_base + 0x0280;
+constexpr u32 gicr_ctlr_rwp = 1U << 3;
 constexpr u64 gicr_ipriorityr = gicr_sgi_base + 0x0400;
 
 IrqHandler irq_handler = nullptr;
@@ -75,6 +78,21 @@ bool gic_init(bool distributor) {
 
 void gic_enable_private(u32 intid) {
     write32(redistributor() + gicr_isenabler0, 1U << intid);
+    dsb();
+}
+
+void gic_disable_private(u32 intid) {
+    write32(redistributor() + gicr_icenabler0, 1U << intid);
+    dsb();
+    wait_clear(redistributor(), gicr_ctlr_rwp);
+}
+
+bool gic_is_pending(u32 intid) {
+    return (read32(redistributor() + gicr_ispendr0) >> intid & 1) != 0;
+}
+
+void gic_clear_pending(u32 intid) {
+    write32(redistributor() + gicr_icpendr0, 1U << intid);
     dsb();
 }
 

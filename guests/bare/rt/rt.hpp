@@ -35,6 +35,11 @@ inline u32 read32(u64 address) {
     asm volatile("ldr %w0, [%1]" : "=r"(value) : "r"(address) : "memory");
     return value;
 }
+inline u64 read64(u64 address) {
+    u64 value;
+    asm volatile("ldr %0, [%1]" : "=r"(value) : "r"(address) : "memory");
+    return value;
+}
 inline void write32(u64 address, u32 value) {
     asm volatile("str %w0, [%1]" ::"r"(value), "r"(address) : "memory");
 }
@@ -110,6 +115,10 @@ void set_irq_handler(IrqHandler handler);
 /// Distributor (CPU 0 only), this CPU's redistributor and CPU interface. False when a wait timed out.
 bool gic_init(bool distributor);
 void gic_enable_private(u32 intid);
+void gic_disable_private(u32 intid);
+/// Of an SGI or PPI of this CPU.
+bool gic_is_pending(u32 intid);
+void gic_clear_pending(u32 intid);
 /// An SPI: group 1, edge, to CPU 0.
 void gic_enable_shared(u32 intid);
 /// Ticks that the last write of ICC_EOIR1_EL1 took on this CPU.

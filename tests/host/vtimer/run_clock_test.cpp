@@ -18,15 +18,15 @@ TEST_CASE("run clock: it goes while a vCPU runs or all sleep, and stands while o
     CHECK_FALSE(clock.stands(never));
     CHECK(clock.stands(1600));
     CHECK(clock.offset(1600, 1600) == 1000);
-    CHECK(clock.offset(1900, 1600) == 1300);     // 300 ticks of waiting
-    CHECK(clock.on_load(2000, 1600) == 1400);    // 400 in the end
-    CHECK_FALSE(clock.stands(1600));             // another one may wait, but this one runs
-    CHECK(clock.on_load(2100, 1700) == 1400);    // the second vCPU meets the same offset
+    CHECK(clock.offset(1900, 1600) == 1300);  // 300 ticks of waiting
+    CHECK(clock.on_load(2000, 1600) == 1400); // 400 in the end
+    CHECK_FALSE(clock.stands(1600));          // another one may wait, but this one runs
+    CHECK(clock.on_load(2100, 1700) == 1400); // the second vCPU meets the same offset
     clock.on_save(2200);
     CHECK(clock.offset(2300, 2200) == 1400);
     clock.on_save(2400);
-    CHECK(clock.offset(2500, 2200) == 1500);     // not before nobody ran
-    CHECK(clock.on_load(2390, 2200) == 1400);    // a count read before the last save: nothing goes back
+    CHECK(clock.offset(2500, 2200) == 1500);  // not before nobody ran
+    CHECK(clock.on_load(2390, 2200) == 1400); // a count read before the last save: nothing goes back
 }
 
 TEST_CASE("run clock: random vCPUs: one count for all, monotonic, as long as the model says") {
