@@ -11,9 +11,6 @@
 namespace atl::el2 {
 namespace {
 
-constexpr u32 max_reports = 40;    // about one VM's mistakes
-constexpr u64 report_seconds = 10; // in so long
-
 /// What the guest's CPU does not have, or AArch32 coprocessor accesses from EL0: undefined for the guest.
 Action on_undefined(Vcpu& vcpu, u64) {
     return inject_undefined(vcpu);
@@ -114,18 +111,7 @@ void kick_vcpus(Vm& vm, VcpuMask mask) {
 }
 
 bool may_report(Vm& vm) {
-    // The budget comes back with time, not with a restart: a VM that keeps restarting is as loud as any
-    // other.
-    const u64 now = hw::counter();
-    if (now - __atomic_load_n(&vm.reports_since, __ATOMIC_RELAXED) > report_seconds * vm.world->counter_hz) {
-        __atomic_store_n(&vm.reports_since, now, __ATOMIC_RELAXED);
-        __atomic_store_n(&vm.reports, 0U, __ATOMIC_RELAXED);
-    }
-    const u32 n = __atomic_add_fetch(&vm.reports, 1, __ATOMIC_RELAXED);
-    if (n == max_reports) {
-        log::warn("{}: further reports about this VM are left out for {} s", vm.name(), report_seconds);
-    }
-    return n < max_reports;
+    return vm.reports.take(*vm.world, vm.name());
 }
 
 } // namespace atl::el2

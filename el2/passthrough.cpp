@@ -41,9 +41,6 @@ smmu::Stage2 stage2_of(const Vm& vm) {
 constexpr Intid line_spi(unsigned line) {
     return {guest_map::first_spi + guest_map::pci_spi + line};
 }
-constexpr u8 devfn(const AssignedDevice& device) {
-    return static_cast<u8>(device.slot << 3);
-}
 
 // ---- hooks of the VM's host bridge; its lock is held ----
 
@@ -136,7 +133,7 @@ Status assign_one(World& world, Vm& vm, pci::VirtualBridge& bridge, const PciAdd
     device.line = found.intx == 0 ? u8{0} : static_cast<u8>(line_for(world, vm, found.intx));
     device.slot = free_slot(world, vm, found.intx == 0 ? 0 : found.function->interrupt_pin, device.line);
     ATOLL_TRY(map_messages(all, device, index, vm.vcpus[0]->home.value));
-    ATOLL_TRY(bridge.add(*found.function, devfn(device), found.intx != 0));
+    ATOLL_TRY(bridge.add(*found.function, device.devfn(), found.intx != 0));
     device.vm = &vm;
     ++all.device_count;
     if (found.intx != 0) {
@@ -212,7 +209,7 @@ bool devices_are_reset(Vm& vm) {
 Status connect_devices(Vm& vm) {
     World& world = *vm.world;
     for (AssignedDevice& device : all_devices(world)) {
-        if (device.vm != &vm || !vm.bridge->came_back(devfn(device))) {
+        if (device.vm != &vm || !vm.bridge->came_back(device.devfn())) {
             continue; // the bridge has told; the VM runs without it
         }
         if (const Status status = world.passthrough->smmu.attach(device.stream, stage2_of(vm));
@@ -221,7 +218,7 @@ Status connect_devices(Vm& vm) {
             return status;
         }
         device.connected.store(true, std::memory_order_release);
-        vm.bridge->set_stream_attached(devfn(device), true);
+        vm.bridge->set_stream_attached(device.devfn(), true);
         if (device.intx != 0) {
             hw::enable_spi(world, Intid{device.intx}, true);
         }
@@ -236,7 +233,8 @@ void disconnect_devices(Vm& vm) {
             continue;
         }
         device.connected.store(false, std::memory_order_release);
-        vm.bridge->set_stream_attached(devfn(device), false); // stops mastering first: less is aborted
+        vm.bridge->set_stream_attached(device.devfn(), false); // stops mastering first: less is aborted
+        device.stray_told.store(false, std::memory_order_relaxed);
         world.passthrough->smmu.detach(device.stream);
         if (device.intx != 0) {
             hw::enable_spi(world, Intid{device.intx}, false);

@@ -13,6 +13,7 @@
 #pragma once
 #include <atomic>
 
+#include "el2/report_budget.hpp"
 #include "el2/vm_config.hpp"
 #include "lib/result.hpp"
 #include "pci/bridge.hpp"
@@ -42,11 +43,14 @@ struct AssignedDevice {
     std::atomic<bool> connected{false};
     std::atomic<u64> messages{0};
     u64 faults = 0;
+    std::atomic<bool> stray_told{false}; // that it still tried to reach memory after its VM's end
     // Against storms of messages; the pCPU that its LPIs go to counts.
     u32 burst = 0;
     u64 burst_began = 0;
     std::atomic<u32> held_back[lpis_per_device / 32] = {}; // a bit for each LPI that is masked for a while
     u64 storms = 0;
+
+    u8 devfn() const { return static_cast<u8>(slot << 3); } // on the VM's bus
 };
 
 /// The last fault that was told, and how many like it came since.
@@ -77,6 +81,8 @@ struct Passthrough {
     AssignedDevice devices[max_assigned_devices]{}; // the index is the LPI block's
     AssignedDevice* on_line[1020]{}; // by the host's INTID: who is first on that line; all of one VM
     FaultRun last_fault{};
+    ReportBudget strays{};                // lines about accesses of devices that have no VM at the time
+    u64 overflow_told_at = 0;             // counter ticks; 0: never
     std::atomic<bool> faults_left{false}; // events wait that no interrupt will tell
     std::atomic<u64> let_go_at{~u64{0}};  // when held-back messages are let through again, in counter ticks
 };
@@ -115,7 +121,8 @@ void let_messages_go(World& world);
 /// An SPI that EL2 does not know otherwise. False: nobody's; it is to be deactivated. True: the guest's deactivation
 /// will do it.
 bool on_host_line(World& world, Intid spi);
-/// The SMMU's event interrupt, or housekeeping for what one call left. Boot CPU.
+/// The SMMU's event interrupt, or housekeeping for what one call left. Boot CPU. A device that nobody has at the time is
+/// told once and then silenced at the SMMU, until a VM has had it again.
 void on_smmu_event(World& world);
 void on_smmu_error(World& world);
 

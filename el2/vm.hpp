@@ -7,6 +7,7 @@
 
 #include "el2/idregs.hpp"
 #include "el2/page_pool.hpp"
+#include "el2/report_budget.hpp"
 #include "el2/vcpu.hpp"
 #include "el2/vm_config.hpp"
 #include "mmio_emul/bus.hpp"
@@ -89,8 +90,7 @@ struct Vm {
     unsigned run_count = 0;
     RamRun runs[max_runs] = {};
 
-    u64 reports_since = 0;
-    u32 reports = 0; // lines about this VM's mistakes since its boot: throttled
+    ReportBudget reports{}; // lines about this VM's mistakes
     u64 undefined_injected = 0;
     u64 aborts_injected = 0;
 

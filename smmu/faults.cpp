@@ -55,7 +55,7 @@ const char* gerror_sentence(u32 bit) {
     case Gerror::CMDQ_ERR::mask:
         return "it refused a command or could not read it";
     case Gerror::EVENTQ_ABT_ERR::mask:
-        return "a write to its event queue was aborted, or the queue was full: fault reports are lost";
+        return "a write to its event queue was aborted: fault reports are lost";
     case Gerror::PRIQ_ABT_ERR::mask:
         return "a write to its page request queue was aborted";
     case Gerror::MSI_CMDQ_ABT_ERR::mask:
@@ -109,7 +109,9 @@ u32 Smmu::on_gerror() {
     if (Gerror::EVENTQ_ABT_ERR::test(active)) {
         {
             LockGuard guard(event_lock_);
-            static_cast<void>(events_.discard_after_abort());
+            if (events_.discard_after_abort()) {
+                active &= ~static_cast<u32>(Gerror::EVENTQ_ABT_ERR::mask); // drain() tells it, as an overflow
+            }
         }
         // Then records are written again [§7.2.1].
         LockGuard guard(lock_);

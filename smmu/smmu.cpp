@@ -106,8 +106,15 @@ void Smmu::detach(StreamId stream) {
     if (!passes(old[0])) {
         return;
     }
-    if (table_.write(stream, abort_ste, ConfigSync{this, &sync_config})) {
+    if (table_.write(stream, invalid_ste, ConfigSync{this, &sync_config})) {
         static_cast<void>(drop_vmid({static_cast<u16>(Ste2::S2VMID::get(old[2]))}));
+    }
+}
+
+void Smmu::silence(StreamId stream) {
+    LockGuard guard(lock_);
+    if (running() && table_.reaches(stream) && !passes(table_.read(stream)[0])) {
+        static_cast<void>(table_.write(stream, abort_ste, ConfigSync{this, &sync_config}));
     }
 }
 

@@ -86,9 +86,13 @@ class Smmu {
     /// The same for a stream that has a stage 2, which is replaced: a new VMID without a gap, else with
     /// aborts in between. No entry of the old VMID is left on return. not_found: it has none.
     Status reassign(StreamId stream, const Stage2& stage2);
-    /// On return the stream aborts, all its accesses are done, and no translation of its VMID is cached. A
-    /// stream without a stage 2: nothing to do.
+    /// On return the stream aborts, all its accesses are done, and no translation of its VMID is cached. What it tries
+    /// from now on is reported (C_BAD_STE). A stream without a stage 2: nothing to do.
     void detach(StreamId stream);
+    /// A stream without a stage 2 goes on aborting, and is reported no more until its next detach(): so one that does
+    /// not stop costs no CPU time, and leaves the event queue to the others. Nothing to do where the table has no entry
+    /// for it: what such a stream does stays reported (C_BAD_STREAMID).
+    void silence(StreamId stream);
 
     /// On return no device uses what was weakened: TLBI and SYNC are complete, accesses that were under way
     /// included [IHI0070 §3.21.1]. The tables' new descriptors must have been stored before. Never fails: an
@@ -101,7 +105,7 @@ class Smmu {
     /// Hands out at most `limit` events. Answers stalled accesses with an abort.
     Drained drain(const FaultSink& sink, unsigned limit);
     /// Acknowledges and repairs; returns the errors that were active, as bits of GERROR: gerror_sentence()
-    /// each.
+    /// each. A full event queue is not among them, drain() tells it.
     u32 on_gerror();
 
     Counters counters() const;

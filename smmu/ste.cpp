@@ -74,7 +74,7 @@ u64 used_bits(u64 word0, unsigned word) {
 void describe(const Ste& ste, const TextSink& sink) {
     format_to(sink, "  ste {:016x} {:016x} {:016x} {:016x}\n", ste[0], ste[1], ste[2], ste[3]);
     if (!Ste0::V::test(ste[0])) {
-        sink.put("  V 0: every access aborts (C_BAD_STE)\n");
+        sink.put("  V 0: every access aborts, and is told (C_BAD_STE)\n");
         return;
     }
     const u64 config = Ste0::Config::get(ste[0]);

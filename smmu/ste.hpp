@@ -21,7 +21,10 @@ struct Stage2 {
 
 using Ste = std::array<u64, ste_words>;
 
-/// Aborts silently, no event [§5.2 Config = 0b000]; all else in it is ignored.
+/// Nobody's: aborts, and each access is reported, as C_BAD_STE, which has no address [§5.2 V = 0, §7.3.5].
+/// All else in it is ignored, as with a Config of 0b000. Memory of zeroes is such an entry.
+constexpr Ste invalid_ste{};
+/// Aborts silently, no event [§5.2 Config = 0b000].
 constexpr Ste abort_ste{Ste0::V::of(1) | Ste0::Config::of(config_abort)};
 
 /// V = 1 and a Config under which traffic can pass.

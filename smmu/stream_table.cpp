@@ -3,18 +3,6 @@
 #include "smmu/stream_table.hpp"
 
 namespace atl::smmu {
-namespace {
-
-constexpr Pa no_entry{~u64{0}};
-
-} // namespace
-
-/// Every entry aborts. Only where the SMMU cannot look yet.
-void StreamTable::fill(Pa table, u64 entries) {
-    for (u64 i = 0; i < entries; ++i) {
-        port_.store(table + i * ste_bytes, abort_ste[0]);
-    }
-}
 
 Status StreamTable::set_up(const Port& port, const Features& features, const Pages& pages) {
     port_ = port;
@@ -33,10 +21,7 @@ Status StreamTable::set_up(const Port& port, const Features& features, const Pag
     if (two_level_) {
         config |=
             StrtabBaseCfg::FMT::of(1) | StrtabBaseCfg::SPLIT::of(split); // descriptors: zero, all invalid
-    } else {
-        fill(base_, u64{1} << log2_);
     }
-    port_.publish();
     port_.write(Reg64::STRTAB_BASE, StrtabBase::RA::mask | base_.value);
     port_.write(Reg32::STRTAB_BASE_CFG, static_cast<u32>(config));
     return {};
@@ -68,8 +53,9 @@ Status StreamTable::prepare(StreamId stream, const ConfigSync& sync) {
     if (!table) {
         return table.error();
     }
-    fill(*table, entries);
-    port_.publish(); // whole, before the descriptor that makes it reachable [§3.21.3.1]
+    // The table is whole, zeroes are invalid entries, before the descriptor that makes it reachable
+    // [§3.21.3.1].
+    port_.publish();
     port_.store(base_ + (u64{stream.value} >> split) * L1std::bytes,
                 table->value | L1std::Span::of(split + 1));
     port_.publish();
@@ -82,7 +68,7 @@ Status StreamTable::prepare(StreamId stream, const ConfigSync& sync) {
 Ste StreamTable::read(StreamId stream) const {
     const Pa at = entry(stream);
     if (at == no_entry) {
-        return abort_ste;
+        return invalid_ste;
     }
     Ste ste{};
     for (unsigned i = 0; i < ste_words; ++i) {
@@ -102,6 +88,15 @@ void StreamTable::store_word0(Pa at, u64 value) {
 bool StreamTable::write(StreamId stream, const Ste& next, const ConfigSync& sync) {
     const Pa at = entry(stream);
     const Ste old = read(stream);
+    if (!passes(next[0])) {
+        if (old[0] == next[0]) {
+            return true;
+        }
+        // Its other words are ignored from here on [§5.2.1]. No mixture with the old ones can be seen: word 0 alone
+        // decides, and on return nobody holds the old one.
+        store_word0(at, next[0]);
+        return sync(stream, true);
+    }
     unsigned different = 0;
     unsigned last = 0;
     for (unsigned i = 0; i < ste_words; ++i) {
@@ -113,20 +108,17 @@ bool StreamTable::write(StreamId stream, const Ste& next, const ConfigSync& sync
     if (different == 0) {
         return true;
     }
-    if (passes(next[0]) && passes(old[0]) && different == 1) {
+    if (passes(old[0]) && different == 1) {
         port_.store(at + last * 8, next[last]);
         port_.publish();
         return sync(stream, true);
     }
     if (passes(old[0])) {
-        // From here on the entry aborts; its other words are ignored [§5.2.1].
+        // Silently: what is aborted meanwhile is nobody's mistake.
         store_word0(at, abort_ste[0]);
         if (!sync(stream, true)) {
             return false;
         }
-    }
-    if (!passes(next[0])) {
-        return true;
     }
     for (unsigned i = 1; i < ste_words; ++i) {
         port_.store(at + i * 8, next[i]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The stream table of one SMMU: linear or two-level, every entry aborts until it is given a stage 2. Owns the
-// table's memory and the order of writes to an entry. Does not own the commands (the caller's Sync runs
+// The stream table of one SMMU: linear or two-level, every entry is invalid, and so aborts, until it is
+// given a stage 2. Owns the table's memory and the order of writes to an entry. Does not own the commands (the caller's Sync runs
 // them). Lock: the Smmu's. Spec: [IHI0070 §3.3, §3.21.3 access rules, §3.21.3.1 update procedure, §5.1,
 // §5.2].
 #pragma once
@@ -40,12 +40,13 @@ class StreamTable {
     /// overflow: no such StreamID behind this SMMU, or beyond what the table reaches. no_memory. denied: sync
     /// failed. Makes the second level when there is none.
     Status prepare(StreamId stream, const ConfigSync& sync);
-    /// The entry's words; all abort where there is none.
+    /// The entry's words; invalid where there is none.
     Ste read(StreamId stream) const;
     /// Writes an entry so that the SMMU sees the old one, an aborting one, or the new one, whole; prepared
     /// streams only. `hitless`: old and new differ in one word, so that no access in between is aborted.
     bool write(StreamId stream, const Ste& next, const ConfigSync& sync);
 
+    bool reaches(StreamId stream) const { return entry(stream) != no_entry; }
     bool two_level() const { return two_level_; }
     unsigned log2_streams() const { return log2_; }
     u64 second_levels = 0;
@@ -55,8 +56,8 @@ class StreamTable {
     static constexpr unsigned most_linear = 16;    // 4 MiB of entries
     static constexpr unsigned most_two_level = 24; // 512 KiB of level 1 descriptors
 
+    static constexpr Pa no_entry{~u64{0}};
     Pa entry(StreamId stream) const; // no_entry when there is none
-    void fill(Pa table, u64 entries);
     void store_word0(Pa at, u64 value);
 
     Port port_{};

@@ -224,6 +224,9 @@ void SmmuModel::store(u64 pa, u64 value) {
         complain("two CPUs write at once");
     }
     storing_ = std::this_thread::get_id();
+    if (pa < first_page || pa >= next_page_) {
+        complain("a store outside of what was allocated");
+    }
     if (++unpublished_ == 1) {
         std::this_thread::yield(); // another CPU gets its chance
     }
@@ -322,7 +325,7 @@ bool SmmuModel::execute(const Command& command) {
                 watch.invalidating = true;
                 const std::optional<u64> at = entry_address(stream);
                 for (unsigned i = 0; i < ste_words; ++i) {
-                    watch.after[i] = {at ? memory_[*at + i * 8] : abort_ste[i]};
+                    watch.after[i] = {at ? memory_[*at + i * 8] : invalid_ste[i]};
                 }
             }
         }

@@ -100,7 +100,8 @@ class SmmuModel {
     u32 active_errors() const { return gerror_ ^ gerrorn_; }
 
     /// From now on every store to this stream's entry, and every SYNC, is checked: all that the SMMU could
-    /// have read since the last complete invalidation, word by word, is aborting or one of `allowed`.
+    /// have read since the last complete invalidation, word by word, aborts silently or is one of `allowed`:
+    /// invalid, which aborts and is reported, only if invalid_ste is among them.
     void watch(StreamId stream, std::vector<smmu::Ste> allowed);
     unsigned watch_checks = 0;
 
@@ -155,7 +156,8 @@ class SmmuModel {
     std::vector<smmu::Command> pending_;         // invalidations that the next SYNC completes
     std::vector<Flight> flights_;
     std::map<u32, Watch> watches_;
-    u64 next_page_ = 0x5000'0000;
+    static constexpr u64 first_page = 0x5000'0000;
+    u64 next_page_ = first_page;
     u32 cr0_ = 0;
     u32 cr0ack_ = 0;
     u32 cr0_wait_ = 0;

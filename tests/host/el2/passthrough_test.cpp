@@ -122,6 +122,15 @@ struct Rig {
 
 constexpr Ipa ram{0x4000'3000};
 
+/// Lines of the log that have `part` in them.
+unsigned told(Rig& r, std::string_view part) {
+    unsigned count = 0;
+    for (const std::string& line : r.m.hw().log) {
+        count += line.find(part) != std::string::npos ? 1 : 0;
+    }
+    return count;
+}
+
 } // namespace
 
 TEST_CASE("passthrough: a device reaches its VM's memory while the VM runs, and nothing before and after") {
@@ -301,11 +310,7 @@ TEST_CASE("passthrough: a fault is told once, with who, what and where, and its 
         "vm1: device 0000:00:02.0 (StreamID 16): write of ipa 0x9000000, where it has no memory"));
     CHECK(r.m.hw().logged("the same 63 more times"));
     CHECK(r.device(1).faults == 64);
-    unsigned told = 0;
-    for (const std::string& line : r.m.hw().log) {
-        told += line.find("write of ipa") != std::string::npos ? 1 : 0;
-    }
-    CHECK(told == 1);
+    CHECK(told(r, "write of ipa") == 1);
     // More than one call may handle: the rest comes with housekeeping, guests run in between.
     for (u64 i = 0; i < 1000; ++i) {
         r.dma(nvme_stream, Ipa{0xa00'0000 + i * page_size}, false);
@@ -319,6 +324,110 @@ TEST_CASE("passthrough: a fault is told once, with who, what and where, and its 
     }
     CHECK_FALSE(r.all->faults_left.load());
     CHECK(r.device(1).faults == 1064);
+}
+
+TEST_CASE("passthrough: a device that goes on after its VM's end is told once, then it is silent") {
+    Rig r;
+    constexpr std::string_view line =
+        "vm1: device 0000:00:02.0 (StreamID 16): DMA stopped: its VM does not run (C_BAD_STE)";
+    for (unsigned life = 1; life <= 3; ++life) {
+        r.boot(1);
+        r.enable(1);
+        CHECK(r.reaches(nvme_stream, 1, ram));
+        stop_vm(r.m.vm(1), AfterStop::off, false);
+        r.m.settle();
+        const u64 before = r.device(1).faults;
+        for (unsigned i = 0; i < 20; ++i) { // as many as come before EL2 looks
+            CHECK_FALSE(r.dma(nvme_stream, ram, true).ok);
+        }
+        on_smmu_event(r.m.world);
+        CHECK(told(r, line) == life);
+        CHECK(r.m.hw().logged("StreamID 16: the same 19 more times"));
+        CHECK_FALSE(r.m.hw().logged("19 more times in that page"));
+        CHECK(r.device(1).faults == before + 20);
+        // Then the SMMU itself is quiet about it.
+        const u64 events = r.all->smmu.counters().events;
+        for (unsigned i = 0; i < 20; ++i) {
+            CHECK_FALSE(r.dma(nvme_stream, ram, true).ok);
+        }
+        on_smmu_event(r.m.world);
+        CHECK(r.all->smmu.counters().events == events);
+        r.pass_ms(300);
+        REQUIRE(r.m.vm(1).state == VmState::absent);
+    }
+    // Two of them in turns: the one's line does not give the other's leave to be told again.
+    r.boot(1);
+    r.boot(2);
+    stop_vm(r.m.vm(1), AfterStop::off, false);
+    stop_vm(r.m.vm(2), AfterStop::off, false);
+    r.m.settle();
+    for (unsigned i = 0; i < 20; ++i) {
+        r.dma(nvme_stream, ram, true);
+        r.dma(nic_stream, ram, true);
+    }
+    on_smmu_event(r.m.world);
+    CHECK(told(r, line) == 4);
+    CHECK(told(r, "vm2: device 0000:00:03.0 (StreamID 24): DMA stopped: its VM does not run (C_BAD_STE)") ==
+          1);
+    CHECK(r.smmu.violations.empty());
+}
+
+TEST_CASE("passthrough: DMA of a device that no VM has is told by its name, and not for ever") {
+    Rig r;
+    r.bus.add(nullptr, 9, 0, 0x10d3'8086);
+    r.all->topology = {};
+    r.bus.seal();
+    REQUIRE(pci::enumerate(r.all->topology, r.bus.host).ok());
+    r.boot(1); // its bus has a table of entries now
+    r.dma({0x48}, ram, true);
+    r.dma({0x50}, ram, true);
+    r.dma({0x1234}, ram, true);
+    on_smmu_event(r.m.world);
+    CHECK(r.m.hw().logged("PCI device 00:09.0 (StreamID 72): DMA stopped: no VM has it (C_BAD_STE)"));
+    CHECK(r.m.hw().logged("unknown device (StreamID 80): DMA stopped: no VM has it (C_BAD_STE)"));
+    CHECK(r.m.hw().logged("unknown device (StreamID 4660): DMA stopped: no VM has it (C_BAD_STREAMID)"));
+    for (u32 stream = 0x2000; stream < 0x2000 + 3 * max_reports; ++stream) {
+        r.dma({stream}, ram, true);
+    }
+    while (r.all->smmu.counters().events < 3 + 3 * max_reports) {
+        on_smmu_event(r.m.world);
+    }
+    CHECK(told(r, "no VM has it") == max_reports - 1);
+    CHECK(told(r, "DMA of devices that no VM has: further reports are left out for 10 s") == 1);
+    // A VM's own share of the log is another one.
+    r.dma(nvme_stream, Ipa{0x900'0000}, true);
+    on_smmu_event(r.m.world);
+    CHECK(r.m.hw().logged("write of ipa 0x9000000"));
+    r.pass_ms(11'000);
+    r.dma({0x3000}, ram, true);
+    on_smmu_event(r.m.world);
+    CHECK(r.m.hw().logged("unknown device (StreamID 12288)"));
+}
+
+TEST_CASE("passthrough: a device that fills the event queue again and again is told once in a while") {
+    Rig r;
+    r.smmu.overflow_as_abort = true; // as QEMU reports it
+    r.boot(1);
+    const auto flood = [&] {
+        for (u64 i = 0; i < 5000; ++i) {
+            r.dma(nvme_stream, Ipa{0x900'0000 + 4 * i}, true);
+        }
+        on_smmu_error(r.m.world);
+        do {
+            on_smmu_event(r.m.world);
+        } while (r.all->faults_left.load());
+    };
+    flood();
+    CHECK(told(r, "its event queue was full (overflow 1)") == 1);
+    flood();
+    flood();
+    CHECK(told(r, "its event queue was full") == 1);
+    CHECK(told(r, "fault reports are lost") == 0);
+    r.pass_ms(11'000);
+    flood();
+    CHECK(told(r, "its event queue was full") == 2);
+    CHECK(told(r, "its event queue was full (overflow 4)") == 1);
+    CHECK(r.all->smmu.running());
 }
 
 TEST_CASE("passthrough: what a manifest may name") {

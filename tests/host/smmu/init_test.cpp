@@ -61,11 +61,13 @@ TEST_CASE("smmu init: linear table, Hyp, BTM, ATS, MSI") {
     CHECK(f.model.value(Reg32::CR2) == (Cr2::RECINVSID::mask | Cr2::PTM::mask));
     CHECK((f.model.cr0() & Cr0::ATSCHK::mask) != 0);
     CHECK(issued(f.model, cmd_tlbi_el2_all()));
-    // Entries of the table abort silently; what is beyond it is reported.
+    // Nobody's streams abort and are reported, in the table and beyond it.
     CHECK(!f.model.dma({127}, {0}, false).ok);
-    CHECK(f.smmu->drain(f.sink(), 100).records == 0);
     CHECK(!f.model.dma({128}, {0}, false).ok);
-    CHECK(f.smmu->drain(f.sink(), 100).records == 1);
+    CHECK(f.smmu->drain(f.sink(), 100).records == 2);
+    REQUIRE(f.faults.size() == 2);
+    CHECK(f.faults[0].kind == FaultKind::c_bad_ste);
+    CHECK(f.faults[1].kind == FaultKind::c_bad_streamid);
     CHECK(f.smmu->attach({128}, f.stage2(0, 1)).error() == Error::overflow);
 }
 

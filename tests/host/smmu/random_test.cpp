@@ -53,7 +53,7 @@ struct World : SmmuFixture {
     void change_owner(unsigned device) {
         const int next = static_cast<int>(pick(vms));
         if (owner[device] < 0) {
-            model.watch(streams[device], {ste(vm(next))});
+            model.watch(streams[device], {invalid_ste, ste(vm(next))});
             REQUIRE(smmu->attach(streams[device], vm(next)).ok());
             owner[device] = next;
         } else if (pick(3) == 0) {
@@ -61,6 +61,7 @@ struct World : SmmuFixture {
             REQUIRE(smmu->reassign(streams[device], vm(next)).ok());
             owner[device] = next;
         } else {
+            model.watch(streams[device], {invalid_ste, ste(vm(owner[device]))});
             smmu->detach(streams[device]);
             owner[device] = -1;
         }
@@ -95,6 +96,10 @@ struct World : SmmuFixture {
             change_owner(static_cast<unsigned>(pick(devices)));
             break;
         case 3:
+            if (const StreamId stream = streams[pick(devices)]; pick(4) == 0) {
+                smmu->silence(stream);
+                break;
+            }
             model.start(streams[pick(devices)], {ipa(pick(leaves))});
             break;
         case 4:

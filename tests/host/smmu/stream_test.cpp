@@ -41,7 +41,7 @@ bool reaches(SmmuFixture& f, StreamId stream, u64 pa) {
 
 TEST_CASE_FIXTURE(Streams, "smmu stream: attach, detach, another owner") {
     prepare();
-    model.watch(disk, {ste(alpha), ste(beta)});
+    model.watch(disk, {invalid_ste, ste(alpha), ste(beta)});
     CHECK(!reaches(*this, disk, 0x6000'0000));
     REQUIRE(smmu->attach(disk, alpha).ok());
     CHECK(reaches(*this, disk, 0x6000'0000));
@@ -67,7 +67,7 @@ TEST_CASE_FIXTURE(Streams, "smmu stream: a linear table") {
     model.id.idr1 = static_cast<u32>(Idr1::SIDSIZE::set(model.id.idr1, 9));
     prepare();
     for (const StreamId stream : {disk, card, StreamId{0}, StreamId{511}}) {
-        model.watch(stream, {ste(alpha)});
+        model.watch(stream, {invalid_ste, ste(alpha)});
         REQUIRE(smmu->attach(stream, alpha).ok());
         CHECK(reaches(*this, stream, 0x6000'0000));
     }
@@ -147,6 +147,46 @@ TEST_CASE_FIXTURE(Streams, "smmu stream: accesses under way are over when detach
     CHECK(model.written == std::vector<u64>{0x6000'0000});
     model.quiet_pages = {0x6000'0000};
     model.finish();
+}
+
+TEST_CASE_FIXTURE(Streams, "smmu stream: what nobody has aborts, and is reported until it is silenced") {
+    prepare();
+    const auto reported = [&](StreamId stream) {
+        faults.clear();
+        CHECK(!model.dma(stream, {ram}, true).ok);
+        return smmu->drain(sink(), 10).records;
+    };
+    CHECK(reported(disk) == 1);
+    CHECK(faults[0].kind == FaultKind::c_bad_streamid); // its bus has no table yet
+    smmu->silence(disk);                                // so there is nothing that could be silent
+    CHECK(reported(disk) == 1);
+    REQUIRE(smmu->attach(disk, alpha).ok());
+    smmu->silence(disk); // it has a stage 2
+    CHECK(reaches(*this, disk, 0x6000'0000));
+    const StreamId neighbour{0x11};
+    CHECK(reported(neighbour) == 1);
+    CHECK(faults[0].kind == FaultKind::c_bad_ste);
+    CHECK(!faults[0].has_address);
+    for (unsigned life = 0; life < 2; ++life) {
+        smmu->detach(disk);
+        CHECK(reported(disk) == 1);
+        CHECK(reported(disk) == 1);
+        CHECK(faults[0].kind == FaultKind::c_bad_ste);
+        CHECK(faults[0].stream == disk);
+        model.watch(disk, {invalid_ste});
+        smmu->silence(disk);
+        CHECK(reported(disk) == 0); // the SMMU has dropped the invalid entry that it kept
+        const std::size_t before = model.executed.size();
+        smmu->silence(disk);
+        CHECK(model.executed.size() == before);
+        CHECK(reported(neighbour) == 1);
+        model.watch(disk, {ste(beta)}); // from silent to its stage 2, never invalid
+        REQUIRE(smmu->attach(disk, beta).ok());
+        CHECK(reaches(*this, disk, 0x7000'0000));
+        model.watch(disk, {invalid_ste, ste(beta)});
+    }
+    smmu->silence({0x2'0000}); // beyond the table
+    CHECK(smmu->running());
 }
 
 TEST_CASE_FIXTURE(Streams, "smmu stream: an SMMU that does not snoop") {
