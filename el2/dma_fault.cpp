@@ -149,6 +149,7 @@ void on_smmu_event(World& world) {
         all.faults_left.store(true, std::memory_order_relaxed);
         bring_forward(world.devices_deadline,
                       hw::counter() + world.counter_hz / 1000); // guests run meanwhile
+        hw::send_kick(PcpuIndex{0});                            // this one: it arms its timer anew
     } else {
         end_run(all);
     }

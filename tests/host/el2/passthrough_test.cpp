@@ -315,8 +315,10 @@ TEST_CASE("passthrough: a fault is told once, with who, what and where, and its 
     for (u64 i = 0; i < 1000; ++i) {
         r.dma(nvme_stream, Ipa{0xa00'0000 + i * page_size}, false);
     }
+    const unsigned kicks = r.m.hw().cpu[0].kicks;
     on_smmu_event(r.m.world);
     CHECK(r.all->faults_left.load());
+    CHECK(r.m.hw().cpu[0].kicks == kicks + 1); // or its timer would not know of the new deadline
     CHECK(housekeeping_deadline(r.m.world) <= r.m.hw().counter + r.m.world.counter_hz / 500);
     for (unsigned i = 0; i < 20 && r.all->faults_left.load(); ++i) {
         r.m.hw().counter += r.m.world.counter_hz / 500;
