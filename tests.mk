@@ -74,16 +74,23 @@ bundle-ready: $(if $(MANIFEST),$(filter build/initramfs-% build/guests/%,$(call 
 bundles: $(BUNDLES) $(GALLERY_BUNDLES)
 
 # ---- fault injection -------------------------------------------------------------------------------------------
-# An image that forgets the SMMU when a mapping goes away: case dma-fault-injection wants to see it caught.
-FAULT_OBJECT := build/fault/passthrough_hw.o
-$(FAULT_OBJECT): boot/passthrough_hw.cpp Makefile | $(DEPS)/libfdt/libfdt.a
-	@mkdir -p $(@D)
-	@$(CXX) $(CXXFLAGS) -DATOLL_FAULT_DROP_SMMU_TLBI -c $< -o $@
--include $(FAULT_OBJECT:.o=.d)
-build/atoll-fault.img: build/atoll.elf $(FAULT_OBJECT)
-	@$(CXX) $(LDFLAGS) $(filter-out %/boot/passthrough_hw.cpp.o,$(OBJECTS)) $(FAULT_OBJECT) build/symbols.S \
-	    $(DEPS)/libfdt/libfdt.a -o build/fault/atoll.elf
-	@$(CROSS)objcopy -O binary build/fault/atoll.elf $@
+# Images of an EL2 that leaves one thing out, so that the cases which look for it are seen to notice. $(1): the image,
+# $(2): the source that has the #ifndef, $(3): what it asks for.
+define fault_image
+build/fault/$(1)/$(2).o: $(2) Makefile | $(DEPS)/libfdt/libfdt.a
+	@mkdir -p $$(@D)
+	@$$(CXX) $$(CXXFLAGS) -D$(3) -c $$< -o $$@
+-include build/fault/$(1)/$(2:.cpp=.cpp.d)
+build/$(1).img: build/atoll.elf build/fault/$(1)/$(2).o
+	@$$(CXX) $$(LDFLAGS) $$(filter-out %/$(2).o,$$(OBJECTS)) build/fault/$(1)/$(2).o build/symbols.S \
+	    $(DEPS)/libfdt/libfdt.a -o build/fault/$(1).elf
+	@$(CROSS)objcopy -O binary build/fault/$(1).elf $$@
+endef
+# The SMMU forgotten when a mapping goes away; a device of a VM that ended, left running.
+$(eval $(call fault_image,atoll-fault,boot/passthrough_hw.cpp,ATOLL_FAULT_DROP_SMMU_TLBI))
+$(eval $(call fault_image,atoll-fault-running,el2/passthrough.cpp,ATOLL_FAULT_LEAVE_RUNNING))
+.PHONY: fault-images
+fault-images: build/atoll-fault.img build/atoll-fault-running.img
 
 # ---- checks ----------------------------------------------------------------------------------------------------
 .PHONY: image-checks lint qemu-tests test bench bench-share fuzz
@@ -93,7 +100,7 @@ image-checks: build/atoll.elf
 lint: setup
 	@$(PYTHON) tools/lint.py
 
-qemu-tests: build/atoll.img build/atoll-fault.img bundles
+qemu-tests: build/atoll.img fault-images bundles
 	$(PYTHON) tests/qemu/run.py $(CASES)
 
 # Each step builds what it needs and counts as failed when it cannot; the last line is the sum.

@@ -52,7 +52,7 @@ def steps():
         yield Step(f"tool test {os.path.basename(script)}", ["bash", script])
     yield Step("image checks", [PYTHON, "tools/check_image.py", "build/atoll.elf"], ["build/atoll.elf"])
     yield Step("lint", [PYTHON, "tools/lint.py"])
-    yield Step("QEMU cases", [PYTHON, "tests/qemu/run.py"], ["build/atoll.img", "build/atoll-fault.img", "bundles"], 1500)
+    yield Step("QEMU cases", [PYTHON, "tests/qemu/run.py"], ["build/atoll.img", "fault-images", "bundles"], 1500)
 
 
 def build(step):

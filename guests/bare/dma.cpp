@@ -2,6 +2,7 @@
 // Payload dma: what a device of a guest's own reaches, and what not. Boot argument dma.device: the VM with QEMU's `edu`
 // device (docs/specs/edu.rst in QEMU), MMU off, no driver but this one; dma.owner: a VM that shares pages with it and
 // watches that nothing else of its memory changes. What is stopped is also told by EL2, which the QEMU case looks for.
+#include "guests/bare/rt/edu.hpp"
 #include "guests/bare/rt/ffa.hpp"
 
 using namespace atl;
@@ -22,37 +23,11 @@ constexpr u64 pattern(u64 i) {
 
 // ---- the edu device ----
 
-constexpr u64 ecam = 0x3f00'0000;
-constexpr u64 bar_at = 0x1000'0000;
-constexpr u64 buffer_at = 0x4'0000; // in the device's own address space
 constexpr u64 message_page = 0x0809'0000;
+Edu edu;
 
-/// Its configuration space, 0 when it is not there.
-u64 find_edu() {
-    for (u64 slot = 0; slot < 32; ++slot) {
-        if (read32(ecam + (slot << 15)) == 0x11e8'1234) {
-            return ecam + (slot << 15);
-        }
-    }
-    return 0;
-}
-
-/// One transfer of `bytes` between memory at `ipa` and the start of the device's buffer. False: it never ended.
 bool transfer(u64 ipa, u32 bytes, bool to_memory) {
-    dsb(); // what was written to memory is there before the device is told
-    write32(bar_at + 0x80, to_memory ? buffer_at : static_cast<u32>(ipa));
-    write32(bar_at + 0x88, to_memory ? static_cast<u32>(ipa) : buffer_at);
-    write32(bar_at + 0x90, bytes);
-    write32(bar_at + 0x98, to_memory ? 3 : 1);
-    const u64 end = now() + 2 * BARE_READ("cntfrq_el0");
-    while ((read32(bar_at + 0x98) & 1) != 0) {
-        if (now() > end) {
-            return false;
-        }
-        yield();
-    }
-    dsb();
-    return true;
+    return edu_transfer(edu, ipa, bytes, to_memory);
 }
 
 alignas(4096) u64 source[words];
@@ -83,14 +58,15 @@ void fill_device(u64 salt) {
 }
 
 bool start_edu() {
-    const u64 config = find_edu();
-    report("dma.edu_found", config != 0);
-    if (config == 0) {
+    const bool found = edu_find(&edu, 1) == 1;
+    report("dma.edu_found", found);
+    if (!found) {
         return false;
     }
-    report_equal("dma.other_slots_are_empty", read32(ecam + (31 << 15)), 0xffff'ffff);
+    const u64 config = edu.config;
+    report_equal("dma.other_slots_are_empty", read32(edu_ecam + (31 << 15)), 0xffff'ffff);
     // Over this VM's own RAM, the interrupt controller, the configuration space: it must not decode there.
-    static constexpr u64 taken[] = {ram_base, gicd_base, ecam, 0x7fff'0000, 0};
+    static constexpr u64 taken[] = {ram_base, gicd_base, edu_ecam, 0x7fff'0000, 0};
     const u32 word = read32(ram_base);
     const u32 identity = read32(gicd_base + 0xffe8);
     for (const u64 place : taken) {
@@ -103,20 +79,20 @@ bool start_edu() {
     }
     u32 others = 0;
     for (u64 function = 0; function < 256; ++function) {
-        for (u64 offset = 0; offset < 4096 && ecam + (function << 12) != config; offset += 0x104) {
-            write32(ecam + (function << 12) + offset, ~0u);
-            others += read32(ecam + (function << 12) + offset) == 0xffff'ffff ? 0 : 1;
+        for (u64 offset = 0; offset < 4096 && edu_ecam + (function << 12) != config; offset += 0x104) {
+            write32(edu_ecam + (function << 12) + offset, ~0u);
+            others += read32(edu_ecam + (function << 12) + offset) == 0xffff'ffff ? 0 : 1;
         }
     }
     report_equal("dma.no_foreign_function_shows", others, 0);
-    write32(config + 0x10, bar_at);
-    report_equal("dma.bar_reads_ones_before_decoding", read32(bar_at), 0xffff'ffff);
-    write32(config + 4, 2);
-    report_equal("dma.edu_identification", read32(bar_at) & 0xffff, 0x00ed);
+    write32(config + 0x10, static_cast<u32>(edu.bar));
+    report_equal("dma.bar_reads_ones_before_decoding", read32(edu.bar), 0xffff'ffff);
+    edu_enable(edu, 0);
+    report_equal("dma.edu_identification", read32(edu.bar) & 0xffff, 0x00ed);
     fill_device(0);
     // Mastering is off: the device believes that it has read, and has not.
     report("dma.no_master_no_dma", look() && differences(0) != 0);
-    write32(config + 4, 6);
+    edu_enable(edu, edu_master);
     return true;
 }
 
@@ -181,14 +157,14 @@ void send_message(u64 msi, u64 address, u32 data) {
     write32(msi + 8, 0);
     write32(msi + 12, data); // a 64-bit capability
     write32(msi, read32(msi) | 1u << 16);
-    write32(bar_at + 0x60, 1);
-    write32(bar_at + 0x64, 1);
+    write32(edu.bar + 0x60, 1);
+    write32(edu.bar + 0x64, 1);
 }
 
 /// Its own events reach this VM; no other number, no other address and no other way does.
 void messages() {
     gic_init(true);
-    const u64 config = find_edu();
+    const u64 config = edu.config;
     const u64 at = find_msi(config);
     report("dma.msi_capability", at != 0);
     if (at == 0) {

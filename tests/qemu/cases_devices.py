@@ -23,6 +23,14 @@ def user_net(number):
     return ("-netdev", f"user,id=net{number},net=10.0.{number}.0/24,restrict=on,tftp={DISKS}")
 
 
+def edus(*slots):
+    """QEMU's edu device in each of these slots."""
+    return plug(*[((), f"edu,dma_mask=0xffffffffffffffff,addr={slot:#x}") for slot in slots])
+
+
+# A tick is four nanoseconds: what takes an edu 100 ms is time enough to end a VM and to start it again.
+SLOW_TIME = ("-icount", "shift=2,sleep=off")
+
 NVME = (drive(2), "nvme,serial=reef,drive=disk2,addr=2")
 VIRTIO_BLK = (drive(3), "virtio-blk-pci,drive=disk3,addr=3,iommu_platform=on,disable-legacy=on")
 E1000E = (user_net(4), "e1000e,netdev=net4,addr=4")
@@ -84,12 +92,33 @@ DEVICE_CASES = [
                    r"memory, stopped: [^\r\n]*F_TRANSLATION"),
             *ALL_DONE],
            "dma", ("DMA-5", "DMA-6"), machine=DEVICE_MACHINE, cpu=cpu, smp=smp, timeout=90,
-           extra=("-device", "edu,dma_mask=0xffffffffffffffff,addr=2"))
+           extra=edus(2))
       for name, cpu, smp in (("", "cortex-a72", 2), ("-one-cpu", "neoverse-n1", 1))],
     Case("dma-fault-injection", "an EL2 that forgets the SMMU's invalidation is caught: the device writes to a page that was reclaimed",
          [Expect(line("alpha", r"FAIL dma\.reclaimed_page_is_unchanged[^\r\n]*"))],
          "dma", ("DMA-5",), machine=DEVICE_MACHINE, timeout=90, image="build/atoll-fault.img", may_fail=True,
-         extra=("-device", "edu,dma_mask=0xffffffffffffffff,addr=2")),
+         extra=edus(2)),
+    *[Case(f"dma-flood{name}", "eight devices fill the SMMU's event queue again and again: told, survived; another VM's device goes on",
+           [Expect(r"\[atoll\] warning: alpha: device 0000:00:0\w.0 \(StreamID \d+\): write of ipa 0x5000\w000, [^\r\n]*F_TRANSLATION"),
+            Expect(r"\[atoll\] warning: SMMU: its event queue was full \(overflow 1\)"), *ALL_DONE,
+            Absent("fault reports are lost")],
+           "flood", ("DMA-3", "DMA-7"), machine=DEVICE_MACHINE, smp=smp, timeout=90,
+           extra=edus(2, 3, 4, 6, 7, 8, 10, 11, 5))
+      for name, smp in (("", 2), ("-one-cpu", 1))],
+    Case("dma-after-end", "devices that are left running when their VM restarts: neither its next life nor the owner of what it had "
+         "borrowed is written to",
+         [Expect(line("alpha", "PASS linger.taken_back_from_the_dead")), *ALL_DONE],
+         "linger", ("DMA-2", "DMA-5"), machine=DEVICE_MACHINE, timeout=120, extra=(*edus(2, 3), *SLOW_TIME)),
+    Case("dma-after-end-told", "an EL2 that leaves them running: the SMMU alone stops them when their VM is off, and each is told",
+         [*[Expect(r"\[atoll\] warning: beta: device 0000:00:0[23].0 \(StreamID \d+\): DMA stopped: its VM does not run "
+                   r"\(C_BAD_STE\)")] * 2,
+          Expect(line("alpha", "PASS linger.reclaimed_page_is_undisturbed")), *ALL_DONE],
+         "linger-off", ("DMA-5", "DMA-7"), machine=DEVICE_MACHINE, timeout=120, image="build/atoll-fault-running.img",
+         extra=(*edus(2, 3), *SLOW_TIME)),
+    Case("dma-after-end-fault", "the same EL2, and the VM restarts: its next life's test notices",
+         [Expect(line("beta", r"FAIL linger\.next_life_is_undisturbed[^\r\n]*"))],
+         "linger", ("DMA-2",), machine=DEVICE_MACHINE, timeout=120, image="build/atoll-fault-running.img", may_fail=True,
+         extra=(*edus(2, 3), *SLOW_TIME)),
     *[Case(f"demo-dma{suffix}", "the demo of devices: alpha's disk writes into a shared buffer, beta's card sends out of it",
            [Absent(r"demo: \w+: FAIL"), Expect("SHA-256 of 64 MiB: "), Expect(Digest(DISK)),
             Expect(r"64 of 64 sends zero-copied, 0 copied; it answers: 67108864 bytes, SHA-256 "), Expect(Digest(DISK)),

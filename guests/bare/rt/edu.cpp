@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// QEMU's edu device: see edu.hpp.
+#include "guests/bare/rt/edu.hpp"
+
+namespace atl::bare {
+namespace {
+
+constexpr u32 edu_id = 0x11e8'1234;
+constexpr u32 buffer_at = 0x4'0000; // in the device's own address space
+constexpr u64 reg_source = 0x80;
+constexpr u64 reg_destination = 0x88;
+constexpr u64 reg_count = 0x90;
+constexpr u64 reg_command = 0x98;
+constexpr u32 run = 1;
+constexpr u32 from_device = 2;
+
+} // namespace
+
+unsigned edu_find(Edu* found, unsigned most) {
+    unsigned count = 0;
+    for (u64 slot = 0; slot < 32 && count < most; ++slot) {
+        const u64 config = edu_ecam + (slot << 15);
+        if (read32(config) == edu_id) {
+            found[count] = {config, edu_bars + count * edu_bar_bytes};
+            ++count;
+        }
+    }
+    return count;
+}
+
+void edu_enable(const Edu& edu, u32 command) {
+    write32(edu.config + 0x10, static_cast<u32>(edu.bar));
+    write32(edu.config + 4, 2 | command);
+}
+
+void edu_start(const Edu& edu, u64 ipa, u32 bytes, bool to_memory) {
+    dsb();
+    write32(edu.bar + reg_source, to_memory ? buffer_at : static_cast<u32>(ipa));
+    write32(edu.bar + reg_destination, to_memory ? static_cast<u32>(ipa) : buffer_at);
+    write32(edu.bar + reg_count, bytes);
+    write32(edu.bar + reg_command, to_memory ? run | from_device : run);
+}
+
+bool edu_wait(const Edu& edu) {
+    const u64 end = now() + 2 * BARE_READ("cntfrq_el0");
+    while ((read32(edu.bar + reg_command) & run) != 0) {
+        if (now() > end) {
+            return false;
+        }
+        yield();
+    }
+    dsb();
+    return true;
+}
+
+} // namespace atl::bare
