@@ -114,9 +114,9 @@ FOCUS = {name: f"\x1d{index + 1}" for index, name in enumerate(("alpha", "beta",
 MONITOR = "\x1dm"
 
 
-def shell(guest, command, expected):
-    """Types a command at a guest's shell. The echo of the command itself must not match `expected`."""
-    return [Send(FOCUS[guest], 0.3), Send(f"{command}\r", 0.3), Expect(expected)]
+def shell(guest, command, *expected):
+    """Types a command at a guest's shell. The echo of the command itself must not match the first of `expected`."""
+    return [Send(FOCUS[guest], 0.3), Send(f"{command}\r", 0.3), *[Expect(pattern) for pattern in expected]]
 
 
 BOTH_UP = [Expect(r"atoll: (?:alpha|beta) is up"), Expect(r"atoll: (?:alpha|beta) is up")]
