@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cases with PCI devices given to guests."""
-from case import ALL_DONE, BOTH_UP, DISKS, FOCUS, MONITOR, SMALL, Absent, Case, Digest, Expect, Send, disk, done, line, shell
+from case import ALL_DONE, BOTH_UP, DISKS, FOCUS, MONITOR, SILENT, SMALL, Absent, Case, Digest, Expect, Send, disk, done, line, shell
 from cases_linux import DEMO
 
 DEVICE_MACHINE = "virtualization=on,gic-version=3,iommu=smmuv3"
@@ -60,6 +60,53 @@ def network_card(guest, number, driver):
                    f"tftp -b 1400 -g -l /tmp/got -r {SMALL.rsplit('/', 1)[1]} 10.0.{number}.2; sha256sum /tmp/got", Digest(SMALL))]
 
 
+WINDOW = 0xc0000000
+REACHES_WINDOW = rf"\[atoll\] warning: beta: device 0000:00:02.0 \(StreamID 16\): write of ipa {WINDOW:#x}, in its share window, stopped: "
+
+
+def edu_script():
+    """alpha shares, beta's edu device moves the bytes; 4 KiB in 0.2 s from buffer to buffer."""
+    digest = "grep -oE '[0-9a-f]{64}'"
+    return [
+        SILENT, *BOTH_UP, *shell("beta", "edu info", "8 channels, MSI"),
+        # The device reads what alpha wrote, then writes what alpha finds.
+        *shell("alpha", "lagoon share --peer beta --label tide --size 64K --fill 3 --keep && echo kept-$((1+1))", "kept-2"),
+        *shell("beta", "edu pull --peer alpha --label tide",
+               r'PASS pull from "tide" of alpha: 64 KiB by DMA, 32 transfers, 32 interrupts, SHA-256 \w+, as announced'),
+        *shell("beta", "edu push --peer alpha --label tide --fill 7",
+               r'PASS push to "tide" of alpha: 64 KiB by DMA, 32 transfers, 32 interrupts'),
+        *shell("alpha", f'[ $(lagoon open tide --sha256 | {digest}) = $(lagoon heap --size 64K --fill 7 | {digest}) ] && '
+               "echo same-$((1+2))", "same-3"),
+        *shell("alpha", "lagoon reclaim tide && echo back-$((2+2))", "back-4"),
+        # While the device is at work a reclaim has to wait; then the buffer is given back, and the command, which looks at it
+        # last, comes too late.
+        *shell("alpha", "lagoon share --peer beta --label slow --size 128K --fill 4 --keep && echo kept-$((2+3))", "kept-5"),
+        *shell("beta", "edu pull --label slow &", r"\n"), Send("", 1.0),
+        *shell("alpha", "lagoon reclaim slow --timeout 1 || echo busy-$((3+3))", "still uses its pages", "busy-6"),
+        Expect("edu: cannot map 128 KiB: No such device"),
+        *shell("alpha", "lagoon reclaim slow && echo back-$((3+4))", "back-7"),
+        # Read-only: beta's kernel gives the device no mapping to write with.
+        *shell("alpha", "lagoon share --peer beta --label calm --size 8K --fill 5 --ro --keep && echo kept-$((4+4))", "kept-8"),
+        *shell("beta", "edu pull --label calm && edu push --label calm || echo refused-$((4+5))", r'PASS pull from "calm"',
+               "edu: FAIL: a copy of 8 KiB did not start: Permission denied", "refused-9"),
+        # A driver that does not ask its kernel meets the SMMU.
+        *shell("beta", "rmmod edu; modprobe edu unsafe=1; lagoon import --label calm --hold &", "holding on"),
+        *shell("beta", f"edu raw --address {WINDOW:#x} --write gotcha", REACHES_WINDOW + r"[^\r\n]*\(F_PERMISSION\)"),
+        Expect("6 bytes sent"),
+        *shell("alpha", "lagoon open calm --verify && echo intact-$((5+5))", "intact-10"),
+        *shell("beta", "killall lagoon; wait; echo let-$((5+6))", "let-11"),
+        *shell("alpha", "lagoon reclaim calm && echo back-$((6+6))", "back-12"),
+        *shell("beta", f"edu raw --address {WINDOW:#x} --write gotcha", REACHES_WINDOW + r"[^\r\n]*\(F_TRANSLATION\)"),
+        # By force, in the middle of a transfer: the rest of it is stopped; alpha has its pages, beta its kernel.
+        *shell("alpha", "lagoon share --peer beta --label gone --size 256K --fill 6 --keep && echo kept-$((6+7))", "kept-13"),
+        *shell("beta", "edu push --label gone; echo ended-$((7+7)) &", r"\n"), Send("", 1.0),
+        *shell("alpha", "lagoon reclaim gone --timeout 1 --force && echo taken-$((7+8))", "taken-15"),
+        Expect(r"\[atoll\] warning: beta: device 0000:00:02.0 \(StreamID 16\): write of ipa 0xc\w+, in its share window, stopped"),
+        Expect("ended-14"),
+        *shell("beta", "edu test --size 8K; lagoon list; echo lives-$((8+8))", "PASS 1 x 8 KiB by DMA", "lives-16"),
+    ]
+
+
 # What alpha's root does to its disk's MSI-X table, which is at 0x2000 of BAR 0: entries 1 and 2, of the I/O queues.
 BAR = "BAR=$(cut -d' ' -f1 /sys/bus/pci/devices/0000:00:04.0/resource | head -1)"
 
@@ -81,6 +128,11 @@ DEVICE_CASES = [
             *network_card("alpha", 4, "e1000e"), *shell("beta", "echo beside-$((40+2))", "beside-42")],
            f"devices-{series}", ("DMA-1", "DMA-2"), machine=DEVICE_MACHINE, cpu=cpu, timeout=400, kernels=(series,),
            extra=plug(NVME, VIRTIO_BLK, E1000E, IGB, VIRTIO_NET))
+      for series, cpu in (("6.1", "cortex-a72"), ("6.12", "neoverse-n1"))],
+    *[Case(f"devices-edu-{series}", "edu.ko, a driver of dma-bufs, on a device of the guest's own: it reads and writes what alpha shares, "
+           f"and nothing else of alpha's, {series}",
+           edu_script(), f"devices-edu-{series}", ("DMA-1", "DMA-5", "SHARE-4"), machine=DEVICE_MACHINE, cpu=cpu, timeout=300,
+           kernels=(series,), extra=edus(2))
       for series, cpu in (("6.1", "cortex-a72"), ("6.12", "neoverse-n1"))],
     Case("devices-intx", "the same drivers with level-triggered INTx lines, two devices on one of them",
          [*BOTH_UP, Send(FOCUS["alpha"], 0.3),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Lines for people and for scripts that check them: every one is written whole and at once. */
+#define _GNU_SOURCE /* program_invocation_short_name */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -58,7 +59,7 @@ void die(const char *format, ...)
     if (story) {
         fprintf(lines ? lines : stdout, "%s: step %u: FAILED: %s\n", story, step, text);
     } else {
-        fprintf(stderr, "lagoon: %s\n", text);
+        fprintf(stderr, "%s: %s\n", program_invocation_short_name, text);
     }
     fflush(stdout);
     exit(1);

@@ -28,9 +28,6 @@ static struct buffer import_shared(const struct arguments *a, bool push)
     b.peer = req.peer;
     copy_name(b.label, req.label, "label");
     meta_get(req.meta, &b);
-    if (push && b.read_only) {
-        fail("\"%s\" may only be read", b.label);
-    }
     return b;
 }
 
