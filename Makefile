@@ -135,6 +135,7 @@ help:
 	@echo "make bundle MANIFEST=x.dts OUT=x.bundle   VMs and their images in one file for -initrd"
 	@echo "make debug    QEMU waits for gdb; tools/atoll.gdb helps"
 	@echo "make bench    instruction counts beside other hypervisors'"
+	@echo "make bench-irq    interrupts from cause to handler, how late timers are, in instructions"
 	@echo "make bench-share  what sharing and lending cost, per page, in instructions"
 	@echo "make lint, make fuzz, make setup, make clean"
 

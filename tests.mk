@@ -93,7 +93,7 @@ $(eval $(call fault_image,atoll-fault-running,el2/passthrough.cpp,ATOLL_FAULT_LE
 fault-images: build/atoll-fault.img build/atoll-fault-running.img
 
 # ---- checks ----------------------------------------------------------------------------------------------------
-.PHONY: image-checks lint qemu-tests test bench bench-share fuzz
+.PHONY: image-checks lint qemu-tests test bench bench-share bench-irq fuzz
 image-checks: build/atoll.elf
 	$(PYTHON) tools/check_image.py build/atoll.elf
 
@@ -124,6 +124,10 @@ bench: build/atoll.img build/libelcount.so $(BENCH_BUNDLES:%=build/bundles/%.bun
 	$(PYTHON) tests/bench/run.py $(BENCH)
 bench-share: build/atoll.img build/bundles/bench-share.bundle build/bundles/bench-share-dma.bundle
 	$(PYTHON) tests/bench/share.py $(BENCH)
+
+bench-irq: build/atoll.img build/guests/bare/bench_irq.img \
+    $(foreach b,bench-irq bench-late-alone bench-late-shared,build/bundles/$(b).bundle)
+	$(PYTHON) tests/bench/irq.py $(BENCH)
 
 # ---- fuzz ------------------------------------------------------------------------------------------------------
 # Each tests/fuzz/X_fuzz.cpp: libFuzzer for FUZZ_SECONDS, bounded.

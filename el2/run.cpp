@@ -121,7 +121,10 @@ constexpr u64 wait_traps = arch::HcrEl2::TWI::mask | arch::HcrEl2::TWE::mask;
     if (!contended) {
         cpu.slice_end = vtimer::never;
     } else if (cpu.slice_end == vtimer::never) {
-        cpu.slice_end = hw::counter() + cpu.world->slice_ticks;
+        // The slice of whoever runs began when it was loaded: who has had its own alone gives way at once.
+        const u64 now = hw::counter();
+        const u64 end = loaded != nullptr ? loaded->loaded_at + cpu.world->slice_ticks : now;
+        cpu.slice_end = end > now ? end : now;
     }
     if (loaded != nullptr) {
         const u64 wanted = contended ? loaded->hcr | wait_traps : loaded->hcr & ~wait_traps;

@@ -3,7 +3,7 @@
 // with -cpu max a tick is one instruction summed over all CPUs and exception levels, so the figures are exact
 // and repeat. EL1, MMU off, minimum of 1000. Each row: "bench NAME min N mean N max N". Rows that need a
 // second CPU say so if there is none. tests/bench/run.py reads them.
-#include "guests/bare/rt/rt.hpp"
+#include "guests/bare/rt/statistic.hpp"
 
 using namespace atl;
 using namespace atl::bare;
@@ -15,35 +15,6 @@ constexpr u32 sgi_self = 1;
 constexpr u32 sgi_ping = 2;
 constexpr u32 sgi_pong = 3;
 constexpr u32 sgi_stop = 4;
-
-struct Statistic {
-    u64 least = ~u64{0};
-    u64 most = 0;
-    u64 sum = 0;
-    u64 count = 0;
-    void add(u64 ticks) {
-        least = ticks < least ? ticks : least;
-        most = ticks > most ? ticks : most;
-        sum += ticks;
-        ++count;
-    }
-};
-
-void print_row(const char* name, const Statistic& s) {
-    put("bench ");
-    put(name);
-    if (s.count == 0) {
-        put(" none\n");
-        return;
-    }
-    put(" min ");
-    put_dec(s.least);
-    put(" mean ");
-    put_dec(s.sum / s.count);
-    put(" max ");
-    put_dec(s.most);
-    put("\n");
-}
 
 // Written by interrupt handlers; 0 = not yet.
 SharedWord sgi_stamp;

@@ -192,6 +192,7 @@ void Machine::load_registers(Vcpu& v) {
     h.sp = v.sys.sp_el1;
     v.deadline = ~u64{0};
     v.cpu->current = &v;
+    v.loaded_at = hw().counter;
     ++v.cpu->switches;
 }
 

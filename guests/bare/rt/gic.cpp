@@ -96,17 +96,29 @@ void gic_clear_pending(u32 intid) {
     dsb();
 }
 
-void gic_enable_shared(u32 intid) {
+namespace {
+
+void enable_shared(u32 intid, u32 configuration) {
     const u64 word = intid / 32 * 4;
     const u64 priorities = gicd_ipriorityr + (intid & ~3U);
     const u64 config = gicd_icfgr + intid / 16 * 4;
     write32(gicd_igroupr + word, read32(gicd_igroupr + word) | 1U << intid % 32);
     write32(priorities, (read32(priorities) & ~(0xffU << intid % 4 * 8)) | 0x80U << intid % 4 * 8);
-    write32(config, read32(config) | 2U << intid % 16 * 2);
+    write32(config, (read32(config) & ~(3U << intid % 16 * 2)) | configuration << intid % 16 * 2);
     write32(gicd_irouter + u64{intid} * 8, 0);
     write32(gicd_irouter + u64{intid} * 8 + 4, 0);
     write32(gicd_isenabler + word, 1U << intid % 32);
     dsb();
+}
+
+} // namespace
+
+void gic_enable_shared(u32 intid) {
+    enable_shared(intid, 2); // edge [IHI0069 §12.9 GICD_ICFGR<n>]
+}
+
+void gic_enable_shared_level(u32 intid) {
+    enable_shared(intid, 0);
 }
 
 u64 last_eoi_ticks() {

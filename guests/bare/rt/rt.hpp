@@ -121,6 +121,8 @@ bool gic_is_pending(u32 intid);
 void gic_clear_pending(u32 intid);
 /// An SPI: group 1, edge, to CPU 0.
 void gic_enable_shared(u32 intid);
+/// The same, level-sensitive.
+void gic_enable_shared_level(u32 intid);
 /// Ticks that the last write of ICC_EOIR1_EL1 took on this CPU.
 u64 last_eoi_ticks();
 /// SGI `intid` to the CPU with Aff0 = target.

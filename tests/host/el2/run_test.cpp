@@ -209,6 +209,31 @@ TEST_CASE("run: two vCPUs that wake each other do not program EL2's timer at eac
     CHECK(m.cpu(0).current == &other);
 }
 
+TEST_CASE("run: who has had its slice alone gives way at once to who wakes") {
+    Machine m({{.vcpus = 1}, {.vcpus = 1}}, 1);
+    m.boot_all();
+    Vcpu& a = m.vcpu(1);
+    Vcpu& b = m.vcpu(2);
+    const auto wake_a = [&] { kick_vcpus(m.vm(1), m.vm(1).gic.pulse_ppi(a.index, {20})); };
+    m.exit(m.load(a), wfi);
+    REQUIRE(m.cpu(0).current == &b);
+    m.pass(m.world.slice_ticks / 4);
+    wake_a();
+    m.enter(0);
+    m.pass(m.world.slice_ticks / 2);
+    CHECK(m.cpu(0).current == &b); // its slice is not over
+    m.pass(m.world.slice_ticks / 4);
+    CHECK(m.cpu(0).current == &a);
+    m.exit(a, wfi);
+    REQUIRE(m.cpu(0).current == &b);
+    m.pass(m.world.slice_ticks * 5);
+    CHECK(m.cpu(0).current == &b);
+    wake_a();
+    m.enter(0);
+    m.fire_timers();
+    CHECK(m.cpu(0).current == &a);
+}
+
 TEST_CASE("run: random timers: each wake-up happens exactly when due") {
     u64 seed = 0x1234'5677;
     const auto random = [&seed](u64 below) {
