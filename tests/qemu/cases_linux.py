@@ -206,6 +206,43 @@ SHARING += [
                  " && lagoon list && echo empty-$((4+5))", "empty-9"),
           *shell("gamma", "lagoon list; rmmod lagoon && echo unloaded-$((5+5))", "unloaded-10")],
          "linux-three", ("SHARE-4", "LAGOON-2"), memory="2G", timeout=300),
+    Case("three-guests-one-share", "one buffer for beta and gamma: rings, a borrower's reset in the middle, a reclaim that waits "
+         "for both, revocation of both",
+         [SILENT, *[Expect(r"atoll: (?:alpha|beta|gamma) is up")] * 3,
+          *shell("alpha", "lagoon share --peer beta --peer beta --label no --size 4K || echo twice-$((1+0))", "Invalid argument",
+                 "twice-1"),
+          *shell("alpha", "lagoon share --peer beta --peer delta --label no --size 4K || echo who-$((1+1))", "no such peer", "who-2"),
+          *shell("alpha", "lagoon share --peer beta --peer gamma:ro --label trio --size 8M --fill 31 --keep && echo kept-$((1+2))",
+                 r'shared with beta, gamma as "trio"', "kept-3"),
+          *shell("beta", "lagoon import --label trio --verify --write 0 'beta was here' --ring --hold &", "holding on"),
+          *shell("gamma", "lagoon import --label trio --expect 0 'beta was here' --try-write --hold --expect 0 'beta was here' --pin "
+                 "--hold --unpin && echo gave-$((2+2)) &", "holding on"),
+          *shell("alpha", "lagoon list; lagoon open trio --expect 0 'beta was here' --ring && echo seen-$((2+3))",
+                 r"to   beta +trio +8 MiB, read-write, [^\r\n]*rung 1 times, borrowed",
+                 r"to   gamma +trio +8 MiB, read-only, [^\r\n]*rung 0 times, borrowed", "seen-5"),
+          *shell("beta", "lagoon list", r"from alpha +trio [^\r\n]*rung 1 times, borrowed"),
+          *shell("gamma", "lagoon list", r"from alpha +trio [^\r\n]*rung 1 times, borrowed"),
+          # One borrower is reset: the other one keeps the buffer, and the new life is offered it again.
+          Send(MONITOR, 0.5), Send("reset beta\r", 0.5), Expect("atoll: beta is up"),
+          *shell("gamma", "kill -USR1 $(pidof lagoon)", "holding on"),
+          *shell("alpha", "lagoon list", r"to   beta +trio [^\r\n]*offered", r"to   gamma +trio [^\r\n]*borrowed"),
+          *shell("beta", "lagoon import --label trio --expect 0 'beta was here' --write 0 'and again' --gone 60 && echo gone-$((3+4)) &",
+                 "offset 0"),
+          # beta gives back when it is asked; gamma has a page in a pipe.
+          *shell("alpha", "lagoon reclaim trio --timeout 1 || echo busy-$((4+4))", "gone-7", "a borrower still uses its pages",
+                 "busy-8"),
+          *shell("gamma", "kill -USR1 $(pidof lagoon)", "gave-4"),
+          *shell("alpha", "lagoon reclaim trio && echo back-$((4+5))", "back-9"),
+          # By force, from both.
+          *shell("alpha", "lagoon share --peer beta --peer gamma --label duo --size 4M --fill 32 --keep && echo kept-$((5+5))", "kept-10"),
+          *[step for name in ("beta", "gamma") for step in
+            shell(name, f"lagoon import --label duo --verify --pin --hold --unpin && echo forced-{name} &", "holding on")],
+          *shell("alpha", "lagoon reclaim duo --timeout 1 --force && echo taken-$((5+6))", "taken-11"),
+          *[step for name in ("beta", "gamma") for step in
+            shell(name, "kill -USR1 $(pidof lagoon)", r": 0 of its 4096 bytes are not zero", f"forced-{name}")],
+          *[step for name in ("alpha", "beta", "gamma") for step in
+            shell(name, f"lagoon list; rmmod lagoon && echo unloaded-$((6+6))-{name}", f"unloaded-12-{name}")]],
+         "linux-three", ("SHARE-4", "LAGOON-2"), memory="2G", timeout=300),
 ]
 
 LINUX_CASES = [*LINUX, *SHARING]

@@ -79,12 +79,15 @@ void lagoon_bells_rung(struct lagoon *lg, u64 bits)
 	struct lagoon_share *s;
 	struct lagoon_borrow *b;
 	bool any = false;
+	u32 i;
 
 	mutex_lock(&lg->lock);
 	list_for_each_entry(s, &lg->shares, node) {
-		if (s->my_bell >= 0 && bits & BIT_ULL(s->my_bell)) {
-			s->count++;
-			any = true;
+		for (i = 0; i < s->loan_count; i++) {
+			if (s->loans[i].my_bell >= 0 && bits & BIT_ULL(s->loans[i].my_bell)) {
+				s->loans[i].count++;
+				any = true;
+			}
 		}
 	}
 	list_for_each_entry(b, &lg->borrows, node) {

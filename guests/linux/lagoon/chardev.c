@@ -83,16 +83,26 @@ static int do_peers(struct lagoon *lg, struct lagoon_ioc_peers *req)
 
 static void describe_share(struct lagoon_entry *e, const struct lagoon_share *s)
 {
+	u32 i;
+
 	*e = (struct lagoon_entry){
 		.handle = s->handle,
 		.bytes = s->bytes,
-		.count = s->count,
+		.count = lagoon_share_count(s),
 		.kind = LAGOON_KIND_SHARE,
-		.state = s->state,
-		.peer = s->peer,
-		.flags = s->flags,
+		.state = lagoon_share_state(s),
+		.flags = s->flags | (lagoon_share_read_only(s) ? LAGOON_RO : 0),
 		.runs = s->runs,
+		.party_count = s->loan_count,
 	};
+	for (i = 0; i < s->loan_count; i++) {
+		e->parties[i] = (struct lagoon_party){
+			.peer = s->loans[i].peer,
+			.state = s->loans[i].state,
+			.flags = s->loans[i].ro ? LAGOON_RO : 0,
+			.count = s->loans[i].count,
+		};
+	}
 	memcpy(e->label, s->label, sizeof(e->label));
 	memcpy(e->meta, s->meta, sizeof(e->meta));
 }
@@ -105,9 +115,15 @@ static void describe_borrow(struct lagoon_entry *e, const struct lagoon_borrow *
 		.count = b->count,
 		.kind = LAGOON_KIND_BORROW,
 		.state = b->state,
-		.peer = b->peer,
 		.flags = b->flags,
 		.runs = b->runs,
+		.party_count = 1,
+	};
+	e->parties[0] = (struct lagoon_party){
+		.peer = b->peer,
+		.state = b->state,
+		.flags = b->flags,
+		.count = b->count,
 	};
 	memcpy(e->label, b->label, sizeof(e->label));
 	memcpy(e->meta, b->meta, sizeof(e->meta));
@@ -153,23 +169,24 @@ static int do_notify(struct lagoon *lg, const struct lagoon_ioc_handle *req)
 	struct lagoon_share *s;
 	u32 bell = LAGOON_NO_BELL;
 	u16 peer = 0;
+	int ret;
 
 	mutex_lock(&lg->lock);
 	s = lagoon_share_find(lg, req->handle);
-	if (s) {
-		peer = s->peer;
-		bell = s->peer_bell;
-		lagoon_share_put(s);
-	} else {
+	if (!s)
 		b = lagoon_borrow_find(lg, req->handle);
-		if (b) {
-			peer = b->peer;
-			bell = b->peer_bell;
-			lagoon_borrow_put(b);
-		}
+	if (b) {
+		peer = b->peer;
+		bell = b->peer_bell;
+		lagoon_borrow_put(b);
 	}
 	mutex_unlock(&lg->lock);
-	if (!s && !b)
+	if (s) {
+		ret = lagoon_share_ring(s);
+		lagoon_share_put(s);
+		return ret;
+	}
+	if (!b)
 		return -ENOENT;
 	if (bell == LAGOON_NO_BELL)
 		return -ENOTCONN; /* nobody at the other end (yet) */
@@ -197,8 +214,8 @@ static int do_wait(struct lagoon_file *f, struct lagoon_ioc_wait *req)
 
 		mutex_lock(&lg->lock);
 		seen = lg->changes;
-		count = s ? s->count : b->count;
-		state = s ? s->state : b->state;
+		count = s ? lagoon_share_count(s) : b->count;
+		state = s ? lagoon_share_state(s) : b->state;
 		WRITE_ONCE(f->seen, seen);
 		mutex_unlock(&lg->lock);
 		if (count != req->count || (req->state && state != req->state)) {
@@ -288,7 +305,7 @@ static int handle_request(struct lagoon_file *f, unsigned int cmd, union any_req
 	case LAGOON_IOC_PEERS:
 		return do_peers(lg, &r->peers);
 	case LAGOON_IOC_SHARE:
-		r->share.peer_name[LAGOON_NAME_MAX - 1] = r->share.label[LAGOON_NAME_MAX - 1] = 0;
+		r->share.label[LAGOON_NAME_MAX - 1] = 0;
 		return lagoon_share_create(lg, f, &r->share);
 	case LAGOON_IOC_IMPORT:
 		r->import.peer_name[LAGOON_NAME_MAX - 1] = r->import.label[LAGOON_NAME_MAX - 1] = 0;

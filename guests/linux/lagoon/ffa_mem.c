@@ -12,25 +12,30 @@
 
 #define ATTRIBUTES (FFA_MEM_NORMAL | FFA_MEM_WRITE_BACK | FFA_MEM_SHAREABILITY_INNER)
 
-/* The one layout that we write: header, one endpoint, composite, constituents. */
-struct share_head {
+/* The one layout that we write: header, endpoints, composite, constituents. */
+struct head {
 	struct ffa_mem_region region;
-	struct ffa_mem_region_attributes endpoint;
-	struct ffa_composite_mem_region composite;
+	struct ffa_mem_region_attributes endpoints[LAGOON_MAX_BORROWERS];
 };
 
-static void fill_head(struct share_head *h, u16 sender, u16 receiver, bool ro, u64 handle, u64 tag)
+/* Header and endpoints; returns where the rest begins. */
+static u32 fill_head(struct head *h, u16 sender, const struct lagoon_ffa_receiver *to, u32 to_count, u64 handle, u64 tag)
 {
+	u32 i;
+
 	memset(h, 0, sizeof(*h));
 	h->region.sender_id = sender;
 	h->region.attributes = ATTRIBUTES;
 	h->region.handle = handle;
 	h->region.tag = tag;
-	h->region.ep_mem_size = sizeof(h->endpoint);
-	h->region.ep_count = 1;
-	h->region.ep_mem_offset = offsetof(struct share_head, endpoint);
-	h->endpoint.receiver = receiver;
-	h->endpoint.permissions = ro ? FFA_MEM_PERM_RO : FFA_MEM_PERM_RW;
+	h->region.ep_mem_size = sizeof(h->endpoints[0]);
+	h->region.ep_count = to_count;
+	h->region.ep_mem_offset = offsetof(struct head, endpoints);
+	for (i = 0; i < to_count; i++) {
+		h->endpoints[i].receiver = to[i].id;
+		h->endpoints[i].permissions = to[i].ro ? FFA_MEM_PERM_RO : FFA_MEM_PERM_RW;
+	}
+	return offsetof(struct head, endpoints) + to_count * sizeof(h->endpoints[0]);
 }
 
 static u64 handle_of(unsigned long lo, unsigned long hi)
@@ -49,9 +54,9 @@ static int reclaim(struct lagoon_ffa *ffa, u64 handle)
 	return lagoon_ffa_call(ffa, &r);
 }
 
-/* Sends the constituents that did not fit; r holds the last answer. [DEN0140 §4.1: MEM_FRAG_RX asks, FRAG_TX sends] */
+/* Sends the constituents that did not fit behind `head` bytes; r holds the last answer. [DEN0140 §4.1: MEM_FRAG_RX asks, FRAG_TX sends] */
 static int send_rest(struct lagoon_ffa *ffa, struct arm_smccc_1_2_regs *r,
-		     const struct ffa_mem_region_addr_range *runs, u32 total, u32 sent)
+		     const struct ffa_mem_region_addr_range *runs, u32 total, u32 sent, u32 head)
 {
 	const u32 per_fragment = LAGOON_RXTX_BYTES / sizeof(*runs);
 
@@ -61,7 +66,7 @@ static int send_rest(struct lagoon_ffa *ffa, struct arm_smccc_1_2_regs *r,
 		u32 count = min(total - sent, per_fragment);
 		int ret;
 
-		if (!count || want != sizeof(struct share_head) + sent * sizeof(*runs)) {
+		if (!count || want != head + sent * sizeof(*runs)) {
 			dev_err(ffa->dev, "share %#llx: asked for offset %u after %u runs\n", handle, want, sent);
 			reclaim(ffa, handle); /* gives the unfinished transfer up */
 			return -EPROTO;
@@ -81,28 +86,32 @@ static int send_rest(struct lagoon_ffa *ffa, struct arm_smccc_1_2_regs *r,
 	return sent == total ? 0 : -EPROTO;
 }
 
-int lagoon_ffa_share(struct lagoon_ffa *ffa, u16 receiver, bool ro, u64 tag,
+int lagoon_ffa_share(struct lagoon_ffa *ffa, const struct lagoon_ffa_receiver *to, u32 to_count, u64 tag,
 		     const struct ffa_mem_region_addr_range *runs, u32 run_count, u32 pages, u64 *handle)
 {
-	const u32 first_max = (LAGOON_RXTX_BYTES - sizeof(struct share_head)) / sizeof(*runs);
-	u32 first = min(run_count, first_max);
-	struct arm_smccc_1_2_regs r = {
-		.a0 = FFA_MEM_SHARE,
-		.a1 = sizeof(struct share_head) + run_count * sizeof(*runs),
-		.a2 = sizeof(struct share_head) + first * sizeof(*runs),
-	};
-	struct share_head *h = ffa->tx;
+	struct ffa_composite_mem_region *composite;
+	struct head *h = ffa->tx;
+	struct arm_smccc_1_2_regs r;
+	u32 at, head, first, i;
 	int ret;
 
 	mutex_lock(&ffa->lock);
-	fill_head(h, ffa->id, receiver, ro, 0, tag);
-	h->endpoint.composite_off = offsetof(struct share_head, composite);
-	h->composite.total_pg_cnt = pages;
-	h->composite.addr_range_cnt = run_count;
-	memcpy(ffa->tx + sizeof(*h), runs, first * sizeof(*runs));
+	at = fill_head(h, ffa->id, to, to_count, 0, tag);
+	for (i = 0; i < to_count; i++)
+		h->endpoints[i].composite_off = at;
+	composite = ffa->tx + at;
+	*composite = (struct ffa_composite_mem_region){ .total_pg_cnt = pages, .addr_range_cnt = run_count };
+	head = at + sizeof(*composite);
+	first = min_t(u32, run_count, (LAGOON_RXTX_BYTES - head) / sizeof(*runs));
+	memcpy(ffa->tx + head, runs, first * sizeof(*runs));
+	r = (struct arm_smccc_1_2_regs){
+		.a0 = FFA_MEM_SHARE,
+		.a1 = head + run_count * sizeof(*runs),
+		.a2 = head + first * sizeof(*runs),
+	};
 	ret = lagoon_ffa_call(ffa, &r);
 	if (!ret)
-		ret = send_rest(ffa, &r, runs, run_count, first);
+		ret = send_rest(ffa, &r, runs, run_count, first, head);
 	if (!ret) /* FFA_SUCCESS: w2, w3 = handle */
 		*handle = handle_of(r.a2, r.a3);
 	mutex_unlock(&ffa->lock);
@@ -151,15 +160,16 @@ static int relinquish_locked(struct lagoon_ffa *ffa, u64 handle)
 
 int lagoon_ffa_retrieve(struct lagoon_ffa *ffa, u16 owner, u64 handle, u64 tag, bool ro, u64 *ipa, u32 *pages)
 {
-	const u32 bytes = sizeof(struct ffa_mem_region) + sizeof(struct ffa_mem_region_attributes);
+	const struct lagoon_ffa_receiver us = { .id = ffa->id, .ro = ro }; /* other borrowers need not be named */
 	struct arm_smccc_1_2_regs r;
 	int tries, ret;
 
 	for (tries = 0;; tries++) {
-		struct share_head *h = ffa->tx;
+		struct head *h = ffa->tx;
+		u32 bytes;
 
 		mutex_lock(&ffa->lock);
-		fill_head(h, owner, ffa->id, ro, handle, tag);
+		bytes = fill_head(h, owner, &us, 1, handle, tag);
 		h->region.flags = FFA_MEM_FLAG_TYPE_SHARE;
 		r = (struct arm_smccc_1_2_regs){ .a0 = FFA_MEM_RETRIEVE_REQ, .a1 = bytes, .a2 = bytes };
 		ret = lagoon_ffa_call(ffa, &r);

@@ -85,7 +85,11 @@ int lagoon_ffa_ring(struct lagoon_ffa *ffa, u16 receiver, u64 bits);
 /* Calls fn for each partition that EL2 lets us see, ourselves included. */
 int lagoon_ffa_partitions(struct lagoon_ffa *ffa, void (*fn)(void *ctx, u16 id), void *ctx);
 
-int lagoon_ffa_share(struct lagoon_ffa *ffa, u16 receiver, bool ro, u64 tag,
+struct lagoon_ffa_receiver {
+	u16 id;
+	bool ro;
+};
+int lagoon_ffa_share(struct lagoon_ffa *ffa, const struct lagoon_ffa_receiver *to, u32 to_count, u64 tag,
 		     const struct ffa_mem_region_addr_range *runs, u32 run_count, u32 pages, u64 *handle);
 int lagoon_ffa_retrieve(struct lagoon_ffa *ffa, u16 owner, u64 handle, u64 tag, bool ro, u64 *ipa, u32 *pages);
 int lagoon_ffa_relinquish(struct lagoon_ffa *ffa, u64 handle);
@@ -157,7 +161,20 @@ struct lagoon_file {
 	u64 seen; /* lg->changes at the last LIST, WAIT or IMPORT */
 };
 
-/* Ours, lent to one peer. Listed until it is reclaimed. */
+/* What one borrower has of a share. */
+struct lagoon_loan {
+	u16 peer;
+	bool ro;
+	enum lagoon_state state; /* OFFERED, BORROWED, RETURNING or PEER_GONE */
+	bool held;      /* it said RETRIEVED, and not RELINQUISHED since */
+	bool say_offer; /* an OFFER is to be sent (again) */
+	bool recalled;  /* RECALL was sent since it imported */
+	int my_bell;
+	u32 peer_bell;
+	u64 count;
+};
+
+/* Ours, lent to one or more peers. Listed until it is reclaimed. */
 struct lagoon_share {
 	struct kref ref;
 	struct list_head node;
@@ -167,14 +184,11 @@ struct lagoon_share {
 	struct delayed_work take_back;
 	unsigned long give_up; /* jiffies: when take_back resorts to force */
 	unsigned int delay_ms;
-	u64 handle, tag, bytes, count;
-	enum lagoon_state state;
-	bool say_offer; /* an OFFER is to be sent (again) */
-	bool recalled;  /* RECALL was sent since the borrower imported it */
-	u16 peer;
+	u64 handle, tag, bytes;
+	bool over; /* at the hypervisor, and off the list */
 	u32 flags, pages, runs;
-	int my_bell;
-	u32 peer_bell;
+	u32 loan_count;
+	struct lagoon_loan loans[LAGOON_MAX_BORROWERS];
 	char label[LAGOON_NAME_MAX];
 	u8 meta[LAGOON_META_MAX];
 	struct dma_buf *dmabuf;
@@ -228,6 +242,18 @@ struct lagoon_share *lagoon_share_find(struct lagoon *lg, u64 handle); /* takes 
 void lagoon_share_put(struct lagoon_share *share);
 int lagoon_share_reclaim(struct lagoon_share *share, bool force, int timeout_ms);
 void lagoon_shares_close(struct lagoon *lg, struct lagoon_file *file);
+
+/* loan.c: its borrowers. The first five want lg->lock, the others take it. */
+int lagoon_loans_add(struct lagoon_share *s, struct lagoon_ioc_share *req); /* -ENOENT, -EINVAL; fills in ids */
+void lagoon_loans_put_bells(struct lagoon_share *s);
+enum lagoon_state lagoon_share_state(const struct lagoon_share *s); /* of all of them */
+u64 lagoon_share_count(const struct lagoon_share *s);
+bool lagoon_share_read_only(const struct lagoon_share *s);    /* for all of them; needs no lock */
+int lagoon_share_ring(struct lagoon_share *s);                /* whoever has it; -ENOTCONN: nobody */
+void lagoon_loans_offer(struct lagoon_share *s);
+void lagoon_loans_recall(struct lagoon_share *s); /* once, wherever it may have been imported since the last time */
+void lagoon_loans_say_over(struct lagoon_share *s, bool revoked);
+void lagoon_loans_warn(struct lagoon_share *s, int error); /* who does not give it back */
 void lagoon_share_heard(struct lagoon *lg, u16 peer, const struct lagoon_msg *msg);
 void lagoon_shares_peer_gone(struct lagoon *lg, u16 peer);
 void lagoon_shares_offer_again(struct lagoon *lg, u16 peer);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
- * The user interface of /dev/lagoon: share a dma-buf with another VM, import one that another VM offers, ring its
- * doorbell. A handle names a shared buffer on both sides. Every field that is not described as an output is an input;
+ * The user interface of /dev/lagoon: share a dma-buf with other VMs, import one that another VM offers, ring its
+ * doorbell. A handle names a shared buffer on all sides. Every field that is not described as an output is an input;
  * reserved fields must be zero. All ioctls return 0, or -1 with errno.
  */
 #ifndef LAGOON_UAPI_H
@@ -10,12 +10,13 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define LAGOON_API 1
+#define LAGOON_API 2
 #define LAGOON_NAME_MAX 32  /* of a peer or a label, the closing NUL included */
 #define LAGOON_META_MAX 64  /* bytes that travel with the offer, opaque to the drivers */
+#define LAGOON_MAX_BORROWERS 4 /* of one share */
 
-/* Access of the borrower. */
-#define LAGOON_RO 0x1u   /* the borrower may only read; without it, read and write */
+/* Access of a borrower. */
+#define LAGOON_RO 0x1u   /* it may only read; without it, read and write */
 /* LAGOON_IOC_SHARE: the share outlives this file descriptor, until LAGOON_IOC_RECLAIM. */
 #define LAGOON_KEEP 0x2u
 /* LAGOON_IOC_RECLAIM: when the time-out is over, take it by force. */
@@ -29,10 +30,11 @@ enum lagoon_peer_state {
 };
 
 enum lagoon_kind {
-	LAGOON_KIND_SHARE = 1,  /* ours, lent to a peer */
+	LAGOON_KIND_SHARE = 1,  /* ours, lent to one or more peers */
 	LAGOON_KIND_BORROW = 2, /* a peer's: offered to us, or imported */
 };
 
+/* What a borrower has of a share. Of a share as a whole: the first of RETURNING, BORROWED, OFFERED that one of them has. */
 enum lagoon_state {
 	LAGOON_OFFERED = 1,    /* the peer may import; nothing is mapped at the borrower */
 	LAGOON_BORROWED = 2,   /* imported */
@@ -65,12 +67,18 @@ struct lagoon_ioc_peers {
 	__u32 reserved;
 };
 
-struct lagoon_ioc_share {
-	__s32 fd;    /* any dma-buf whose pages are system memory */
-	__u32 flags; /* LAGOON_RO, LAGOON_KEEP */
+struct lagoon_receiver {
 	__u32 peer;  /* id, or 0: by name; out: the id */
+	__u32 flags; /* LAGOON_RO */
+	char name[LAGOON_NAME_MAX];
+};
+
+struct lagoon_ioc_share {
+	__s32 fd;             /* any dma-buf whose pages are system memory */
+	__u32 flags;          /* LAGOON_RO: for all; LAGOON_KEEP */
+	__u32 receiver_count; /* 1 to LAGOON_MAX_BORROWERS, each another VM */
 	__u32 reserved;
-	char peer_name[LAGOON_NAME_MAX];
+	struct lagoon_receiver receivers[LAGOON_MAX_BORROWERS];
 	char label[LAGOON_NAME_MAX]; /* may be empty */
 	__u8 meta[LAGOON_META_MAX];
 	__u64 handle; /* out */
@@ -93,10 +101,13 @@ struct lagoon_ioc_import {
 	__u32 reserved;
 };
 
-/* Counting doorbell: returns at once if the buffer's count differs from the one given, or its state does. */
+/*
+ * Counting doorbell: returns at once if the buffer's count differs from the one given, or its state does. NOTIFY on a share
+ * rings every borrower that has it.
+ */
 struct lagoon_ioc_wait {
 	__u64 handle;
-	__u64 count;      /* in: the last count seen; out: the count now */
+	__u64 count;      /* in: the last count seen; out: the count now, of a share: of all its borrowers' rings */
 	__u32 state;      /* in: the last state seen or 0: any; out: enum lagoon_state */
 	__s32 timeout_ms; /* -1 for ever; ETIMEDOUT when it is over */
 };
@@ -110,19 +121,29 @@ struct lagoon_ioc_handle {
 struct lagoon_ioc_reclaim {
 	__u64 handle;
 	__u32 flags;      /* LAGOON_FORCE */
-	__s32 timeout_ms; /* how long the borrower may take to give it back; -1 for ever */
+	__s32 timeout_ms; /* how long the borrowers may take to give it back; -1 for ever */
+};
+
+/* The other side of a buffer. */
+struct lagoon_party {
+	__u32 peer;
+	__u32 state; /* enum lagoon_state */
+	__u32 flags; /* LAGOON_RO */
+	__u32 reserved;
+	__u64 count; /* how often it rang */
 };
 
 struct lagoon_entry {
 	__u64 handle;
 	__u64 bytes;
-	__u64 count; /* of the doorbell */
+	__u64 count; /* of the doorbell: as LAGOON_IOC_WAIT */
 	__u32 kind;  /* enum lagoon_kind */
 	__u32 state; /* enum lagoon_state */
-	__u32 peer;
 	__u32 flags;
 	__u32 runs;
+	__u32 party_count;
 	__u32 reserved;
+	struct lagoon_party parties[LAGOON_MAX_BORROWERS]; /* of a share its borrowers, of a borrow its owner */
 	char label[LAGOON_NAME_MAX];
 	__u8 meta[LAGOON_META_MAX];
 };

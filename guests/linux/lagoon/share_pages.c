@@ -54,8 +54,10 @@ static int collect_runs(struct lagoon *lg, struct sg_table *sgt, struct ffa_mem_
 
 int lagoon_share_describe(struct lagoon_share *s)
 {
+	struct lagoon_ffa_receiver to[LAGOON_MAX_BORROWERS];
 	struct ffa_mem_region_addr_range *runs;
 	int n, ret;
+	u32 i;
 
 	n = collect_runs(s->lg, s->sgt, NULL, &s->pages);
 	if (n < 0)
@@ -68,9 +70,16 @@ int lagoon_share_describe(struct lagoon_share *s)
 	collect_runs(s->lg, s->sgt, runs, &s->pages);
 	s->runs = n;
 	s->bytes = (u64)s->pages * FFA_PAGE;
-	ret = lagoon_ffa_share(&s->lg->ffa, s->peer, s->flags & LAGOON_RO, s->tag, runs, n, s->pages, &s->handle);
+	for (i = 0; i < s->loan_count; i++)
+		to[i] = (struct lagoon_ffa_receiver){ .id = s->loans[i].peer, .ro = s->loans[i].ro };
+	ret = lagoon_ffa_share(&s->lg->ffa, to, s->loan_count, s->tag, runs, n, s->pages, &s->handle);
 	kvfree(runs);
 	return ret;
+}
+
+static enum dma_data_direction direction(const struct lagoon_share *s)
+{
+	return lagoon_share_read_only(s) ? DMA_TO_DEVICE : DMA_BIDIRECTIONAL;
 }
 
 int lagoon_share_get_pages(struct lagoon_share *s, int fd)
@@ -91,7 +100,7 @@ int lagoon_share_get_pages(struct lagoon_share *s, int fd)
 		s->attach = NULL;
 		return ret;
 	}
-	s->sgt = dma_buf_map_attachment_unlocked(s->attach, s->flags & LAGOON_RO ? DMA_TO_DEVICE : DMA_BIDIRECTIONAL);
+	s->sgt = dma_buf_map_attachment_unlocked(s->attach, direction(s));
 	if (IS_ERR_OR_NULL(s->sgt)) {
 		ret = s->sgt ? PTR_ERR(s->sgt) : -ENOMEM;
 		s->sgt = NULL;
@@ -103,8 +112,7 @@ int lagoon_share_get_pages(struct lagoon_share *s, int fd)
 void lagoon_share_put_pages(struct lagoon_share *s)
 {
 	if (s->sgt)
-		dma_buf_unmap_attachment_unlocked(s->attach, s->sgt,
-						  s->flags & LAGOON_RO ? DMA_TO_DEVICE : DMA_BIDIRECTIONAL);
+		dma_buf_unmap_attachment_unlocked(s->attach, s->sgt, direction(s));
 	if (s->attach)
 		dma_buf_detach(s->dmabuf, s->attach);
 	if (s->dmabuf)

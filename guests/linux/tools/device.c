@@ -44,6 +44,9 @@ const char *peer_name(uint32_t id)
     struct lagoon_peer_entry list[64];
     struct lagoon_ioc_peers req = { .entries = (uintptr_t)list, .count = 64 };
 
+    if (!id) {
+        return "its borrowers";
+    }
     snprintf(name, sizeof(name), "vm%u", id);
     if (ioctl(device(), LAGOON_IOC_PEERS, &req) == 0) {
         for (uint32_t i = 0; i < req.count && i < 64; i++) {

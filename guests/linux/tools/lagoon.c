@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 
 #include "tool.h"
 
@@ -19,11 +18,11 @@ static const char help[] =
     "  lagoon watch                      the same, again whenever something changes (until Ctrl-C)\n"
     "  lagoon heap --size SIZE [--fill SEED | --file FILE] [actions]\n"
     "        allocate a dma-buf, share it with nobody\n"
-    "  lagoon share --peer NAME --label LABEL (--size SIZE [--fill SEED] | --file FILE)\n"
-    "               [--ro] [--keep] [actions]\n"
+    "  lagoon share --peer NAME[:ro] [--peer NAME[:ro] ...] --label LABEL\n"
+    "               (--size SIZE [--fill SEED] | --file FILE) [--ro] [--keep] [actions]\n"
     "        allocate a dma-buf from /dev/dma_heap/lagoon, fill it (with bytes made from SEED, or with\n"
     "        a file), share it. It ends with this command, or with --keep: stays until lagoon reclaim.\n"
-    "        --ro: the borrower may only read.\n"
+    "        --ro: the borrowers may only read; NAME:ro: that one may. There can be four.\n"
     "  lagoon import (--label LABEL [--peer NAME] | --handle HANDLE) [--timeout SECONDS] [--ro] [actions]\n"
     "        wait for the offer (10 seconds, or: forever), map it; it is given back when this command ends\n"
     "  lagoon open SHARE [actions]       map a share of ours that was made with --keep\n"
@@ -41,13 +40,6 @@ static const char example[] =
     "\n"
     "Example, in alpha:  lagoon share --peer beta --label tide --size 16M --fill 1 --wait 60 --read 0\n"
     "         in beta:   lagoon import --peer alpha --label tide --verify --write 0 hello --ring\n";
-
-struct options {
-    const char *peer, *label, *handle, *file, *size, *fill, *timeout;
-    bool ro, keep, force;
-    char **actions;
-    int action_count;
-};
 
 static bool take(char **args, int count, int *i, const char *name, const char **value)
 {
@@ -70,6 +62,7 @@ static bool flag(const char *arg, const char *name, bool *value)
 static struct options parse(char **args, int count)
 {
     struct options o = { .timeout = "10" };
+    const char *peer;
 
     o.actions = calloc((size_t)count + 1, sizeof(*o.actions));
     if (!o.actions) {
@@ -82,7 +75,12 @@ static struct options parse(char **args, int count)
             memcpy(o.actions + o.action_count, args + i, (size_t)words * sizeof(*args));
             o.action_count += words;
             i += words - 1;
-        } else if (!take(args, count, &i, "--peer", &o.peer) && !take(args, count, &i, "--label", &o.label) &&
+        } else if (take(args, count, &i, "--peer", &peer)) {
+            if (o.peer_count == LAGOON_MAX_BORROWERS) {
+                die("a share has at most %d borrowers", LAGOON_MAX_BORROWERS);
+            }
+            o.peers[o.peer_count++] = peer;
+        } else if (!take(args, count, &i, "--label", &o.label) &&
                    !take(args, count, &i, "--handle", &o.handle) && !take(args, count, &i, "--file", &o.file) &&
                    !take(args, count, &i, "--size", &o.size) && !take(args, count, &i, "--fill", &o.fill) &&
                    !take(args, count, &i, "--timeout", &o.timeout) && !flag(args[i], "--ro", &o.ro) &&
@@ -129,10 +127,14 @@ static void cmd_list(void)
     for (uint32_t i = 0; i < count; i++) {
         const struct lagoon_entry *e = &list[i];
 
-        say("%#llx %s %-12s %-12s %s, %s, %u runs, rung %llu times, %s", (unsigned long long)e->handle,
-            e->kind == LAGOON_KIND_SHARE ? "to  " : "from", peer_name(e->peer), e->label, size_text(e->bytes),
-            e->flags & LAGOON_RO ? "read-only" : "read-write", e->runs, (unsigned long long)e->count,
-            state_name(e->state));
+        for (uint32_t k = 0; k < e->party_count; k++) {
+            const struct lagoon_party *p = &e->parties[k];
+
+            say("%#llx %s %-12s %-12s %s, %s, %u runs, rung %llu times, %s", (unsigned long long)e->handle,
+                e->kind == LAGOON_KIND_SHARE ? "to  " : "from", peer_name(p->peer), e->label, size_text(e->bytes),
+                p->flags & LAGOON_RO ? "read-only" : "read-write", e->runs, (unsigned long long)p->count,
+                state_name(p->state));
+        }
     }
     free(list);
 }
@@ -148,148 +150,6 @@ static void cmd_watch(void)
             die("watch: %s", strerror(errno));
         }
     }
-}
-
-/* ---- buffers ---- */
-
-static uint64_t wanted_bytes(const struct options *o)
-{
-    uint64_t bytes = 0;
-    struct stat info;
-
-    if (o->size) {
-        if (!parse_number(o->size, &bytes) || !bytes) {
-            die("\"%s\" is not a size", o->size);
-        }
-    } else if (o->file && strcmp(o->file, "-")) {
-        if (stat(o->file, &info) < 0) {
-            die("%s: %s", o->file, strerror(errno));
-        }
-        bytes = info.st_size > 0 ? (uint64_t)info.st_size : 1;
-    } else {
-        die("how large? --size SIZE, or --file FILE; see: lagoon --help");
-    }
-    return (bytes + 4095) / 4096 * 4096;
-}
-
-static struct buffer allocate(const struct options *o)
-{
-    struct buffer b = { .bytes = wanted_bytes(o) };
-    char hex[SHA256_HEX_BYTES];
-    uint64_t seed;
-
-    b.fd = heap_alloc(b.bytes);
-    buffer_map(&b);
-    say("allocated %s (%llu pages) from /dev/dma_heap/lagoon", size_text(b.bytes),
-        (unsigned long long)b.bytes / 4096);
-    if (o->file) {
-        buffer_load(&b, o->file);
-    }
-    if (o->fill) {
-        if (!parse_number(o->fill, &seed)) {
-            die("\"%s\" is not a seed (a number)", o->fill);
-        }
-        buffer_fill(&b, seed);
-    }
-    if (o->file || o->fill) {
-        sha256(b.data, b.bytes, b.digest);
-        sha256_hex(b.digest, hex);
-        b.has_digest = true;
-        say("filled it %s; SHA-256: %s", o->fill ? "with pseudo-random bytes" : "from a file", hex);
-    }
-    return b;
-}
-
-static void cmd_heap(const struct options *o)
-{
-    struct buffer b = allocate(o);
-
-    actions_run(&b, o->actions, o->action_count);
-}
-
-static void cmd_share(const struct options *o)
-{
-    struct lagoon_ioc_share req = { .flags = (o->ro ? LAGOON_RO : 0) | (o->keep ? LAGOON_KEEP : 0) };
-    struct buffer b;
-
-    if (!o->peer) {
-        die("with whom? --peer NAME; see: lagoon peers");
-    }
-    copy_name(req.peer_name, o->peer, "peer");
-    copy_name(req.label, o->label ? o->label : "", "label");
-    device();
-    b = allocate(o);
-    meta_put(req.meta, &b);
-    req.fd = b.fd;
-    if (ioctl(device(), LAGOON_IOC_SHARE, &req) < 0) {
-        die("cannot share with %s: %s", o->peer,
-            errno == ENOENT   ? "no such peer (see: lagoon peers)"
-            : errno == E2BIG  ? "it is larger than the largest share (see: lagoon info)"
-            : errno == EACCES ? "the hypervisor denies it (the manifest must allow both VMs to share)"
-            : errno == ENOMEM ? "no memory for it, or this VM owns as many shares as it may (see: lagoon list)"
-                              : strerror(errno));
-    }
-    b.handle = req.handle;
-    b.ours = true;
-    say("shared with %s as \"%s\", %s: %u pages in %u contiguous runs described to the hypervisor, 0 bytes copied "
-        "(handle %#llx)",
-        o->peer, req.label, o->ro ? "read-only" : "read-write", req.pages, req.runs, (unsigned long long)req.handle);
-    b.peer = req.peer;
-    actions_run(&b, o->actions, o->action_count);
-}
-
-static void cmd_import(const struct options *o)
-{
-    struct lagoon_ioc_import req = { .timeout_ms = parse_timeout(o->timeout), .flags = o->ro ? LAGOON_RO : 0 };
-    struct buffer b = { 0 };
-    uint64_t handle = 0;
-
-    if (o->handle && !parse_number(o->handle, &handle)) {
-        die("\"%s\" is not a handle", o->handle);
-    }
-    if (!o->handle && !o->label) {
-        die("what? --label LABEL, or --handle HANDLE; see: lagoon list");
-    }
-    req.handle = handle;
-    copy_name(req.peer_name, o->peer ? o->peer : "", "peer");
-    copy_name(req.label, o->label ? o->label : "", "label");
-    while (ioctl(device(), LAGOON_IOC_IMPORT, &req) < 0) {
-        if (errno == EINTR) {
-            continue;
-        }
-        die("cannot import: %s", errno == ETIMEDOUT ? "nothing like it was offered in time"
-                                 : errno == EBUSY   ? "it is imported already"
-                                 : errno == ENOENT  ? "no such peer or offer"
-                                 : errno == ENOMEM  ? "no room for it in the share window (see: lagoon info, lagoon list)"
-                                                    : strerror(errno));
-    }
-    b.fd = req.fd;
-    b.bytes = req.bytes;
-    b.read_only = req.flags & LAGOON_RO;
-    b.handle = req.handle;
-    b.peer = req.peer;
-    meta_get(req.meta, &b);
-    buffer_map(&b);
-    say("imported \"%s\" from %s, %s: %llu pages (%u runs at the owner) mapped as one range at window offset %#llx, "
-        "0 bytes copied",
-        req.label, peer_name(req.peer), b.read_only ? "read-only" : "read-write", (unsigned long long)b.bytes / 4096,
-        req.runs, (unsigned long long)req.window_offset);
-    actions_run(&b, o->actions, o->action_count);
-}
-
-static void cmd_open(const char *name, const struct options *o)
-{
-    struct lagoon_entry e = find_entry(name, LAGOON_KIND_SHARE);
-    struct lagoon_ioc_handle req = { .handle = e.handle };
-    struct buffer b = { .bytes = e.bytes, .handle = e.handle, .peer = e.peer, .ours = true, .count = e.count };
-
-    if (ioctl(device(), LAGOON_IOC_OPEN, &req) < 0) {
-        die("%s: %s", name, strerror(errno));
-    }
-    b.fd = req.fd;
-    meta_get(e.meta, &b);
-    buffer_map(&b);
-    actions_run(&b, o->actions, o->action_count);
 }
 
 /* ---- signals ---- */
@@ -330,7 +190,7 @@ static void cmd_reclaim(const char *name, const struct options *o)
 
     if (ioctl(device(), LAGOON_IOC_RECLAIM, &req) < 0) {
         die("cannot reclaim %s: %s", name,
-            errno == ETIMEDOUT ? "the borrower still uses its pages (--force takes them)" : strerror(errno));
+            errno == ETIMEDOUT ? "a borrower still uses its pages (--force takes them)" : strerror(errno));
     }
     say("reclaimed %s: its %llu pages are ours alone again", name, (unsigned long long)e.bytes / 4096);
 }

@@ -21,7 +21,7 @@ bool parse_number(const char *text, uint64_t *value); /* decimal, 0x.., with K, 
 /* device.c */
 int device(void); /* /dev/lagoon, opened at the first use */
 int heap_alloc(uint64_t bytes);
-const char *peer_name(uint32_t id); /* "beta", or "vm3" */
+const char *peer_name(uint32_t id); /* "beta", or "vm3"; 0: "its borrowers" */
 const char *state_name(uint32_t state);
 void copy_name(char to[LAGOON_NAME_MAX], const char *from, const char *what);
 struct lagoon_entry *list_all(uint32_t *count);
@@ -39,7 +39,7 @@ struct buffer {
     uint64_t handle; /* 0: not shared */
     uint64_t count;  /* of its doorbell, last seen */
     bool ours;       /* we own it */
-    uint32_t peer;
+    uint32_t peer;   /* the other side; 0: several borrowers */
     char label[LAGOON_NAME_MAX];
     bool has_digest; /* the one that travels with the offer, or that we computed before sharing */
     uint8_t digest[SHA256_BYTES];
@@ -51,6 +51,20 @@ void buffer_load(struct buffer *b, const char *file);
 /* The first 40 bytes of an offer's meta: magic, then the digest of the contents when it was shared. */
 void meta_put(uint8_t meta[LAGOON_META_MAX], const struct buffer *b);
 void meta_get(const uint8_t meta[LAGOON_META_MAX], struct buffer *b);
+
+/* obtain.c: the commands that get a buffer and then run actions on it */
+struct options {
+    const char *peers[LAGOON_MAX_BORROWERS];
+    uint32_t peer_count;
+    const char *label, *handle, *file, *size, *fill, *timeout;
+    bool ro, keep, force;
+    char **actions;
+    int action_count;
+};
+void cmd_heap(const struct options *o);
+void cmd_share(const struct options *o);
+void cmd_import(const struct options *o);
+void cmd_open(const char *name, const struct options *o);
 
 /* actions.c */
 /* If args[0] is an action, checks its arguments and returns how many words it takes; else 0. */

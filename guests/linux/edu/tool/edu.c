@@ -141,7 +141,7 @@ int main(int argc, char **argv)
     } else if (!strcmp(command, "refuse")) {
         cmd_refuse(args, count);
     } else if (!strcmp(command, "pull") || !strcmp(command, "push")) {
-        cmd_share(!strcmp(command, "push"), args, count);
+        cmd_shared(!strcmp(command, "push"), args, count);
     } else if (!strcmp(command, "hold")) {
         cmd_hold(args, count);
     } else if (!strcmp(command, "raw")) {

@@ -25,7 +25,7 @@ void cmd_test(char **args, int count);
 void cmd_cancel(char **args, int count);
 void cmd_refuse(char **args, int count);
 void cmd_hold(char **args, int count);
-void cmd_share(bool push, char **args, int count);
+void cmd_shared(bool push, char **args, int count);
 void cmd_raw(char **args, int count);
 
 /* --name VALUE at args[*i]; false when it is something else. */

@@ -35,12 +35,13 @@ static struct buffer open_own(const struct arguments *a)
 {
     struct lagoon_entry entry = find_entry(a->own, LAGOON_KIND_SHARE);
     struct lagoon_ioc_handle req = { .handle = entry.handle };
-    struct buffer b = { .fd = -1, .bytes = entry.bytes, .handle = entry.handle, .peer = entry.peer, .ours = true };
+    struct buffer b = { .fd = -1, .bytes = entry.bytes, .handle = entry.handle, .ours = true };
 
     if (ioctl(device(), LAGOON_IOC_OPEN, &req) < 0) {
         fail("cannot open the share \"%s\": %s", a->own, strerror(errno));
     }
     b.fd = req.fd;
+    b.peer = entry.party_count == 1 ? entry.parties[0].peer : 0;
     copy_name(b.label, entry.label, "label");
     meta_get(entry.meta, &b);
     return b;
@@ -54,7 +55,7 @@ static void digest_of(struct buffer *b, uint8_t digest[SHA256_BYTES], char hex[S
     sha256_hex(digest, hex);
 }
 
-void cmd_share(bool push, char **args, int count)
+void cmd_shared(bool push, char **args, int count)
 {
     struct arguments a = { .timeout = "10", .fill = "1" };
     uint8_t digest[SHA256_BYTES], other[SHA256_BYTES];
