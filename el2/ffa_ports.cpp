@@ -4,6 +4,7 @@
 #include "el2/ffa_ports.hpp"
 
 #include "el2/dispatch.hpp"
+#include "el2/guest_memory.hpp"
 #include "el2/hw.hpp"
 #include "el2/world.hpp"
 #include "lib/panic.hpp"
@@ -15,19 +16,6 @@ World& world_of(void* context) {
     return *static_cast<World*>(context);
 }
 
-/// The VM when `ipa` lies in what it was given as RAM.
-Result<Vm*> vm_with_ram(World& world, VmId id, Ipa ipa) {
-    Vm* const vm = world.vm(id);
-    if (vm == nullptr) {
-        return Error::not_found;
-    }
-    const RamBanks banks = ram_banks(vm->config->ram_bytes);
-    if (!banks.low.contains(ipa) && !banks.high.contains(ipa)) {
-        return Error::invalid_argument;
-    }
-    return vm;
-}
-
 /// Translates one page of a VM's own RAM. Caller: no address-space lock.
 Result<Pa> own_page(World& world, VmId id, Ipa ipa) {
     const auto vm = vm_with_ram(world, id, ipa);
@@ -36,42 +24,12 @@ Result<Pa> own_page(World& world, VmId id, Ipa ipa) {
     return (*vm)->space.translate(ipa);
 }
 
-/// Copies page by page: every page must be RAM that the VM owns, shared or not. Each is copied under the lock
-/// of the map: it cannot change hands meanwhile, even if the VM ends on another CPU.
-template <class Copy>
-Status for_guest(World& world, VmId id, Ipa ipa, u64 bytes, Copy copy) {
-    if (bytes > 0 && ipa.value + bytes - 1 < ipa.value) {
-        return Error::overflow;
-    }
-    u64 done = 0;
-    while (done < bytes) {
-        const Ipa at = ipa + done;
-        const u64 in_page = page_size - (at.value & (page_size - 1));
-        const u64 part = in_page < bytes - done ? in_page : bytes - done;
-        const auto vm = vm_with_ram(world, id, at);
-        ATOLL_TRY(vm);
-        LockGuard guard((*vm)->space.lock());
-        const auto pa = (*vm)->space.translate(at);
-        ATOLL_TRY(pa);
-        const PageRecord* const record = world.ledger.record(*pa);
-        if (record == nullptr || record->owner != id ||
-            (record->state != PageState::owned && record->state != PageState::shared)) {
-            return Error::denied;
-        }
-        copy(*pa, done, part);
-        done += part;
-    }
-    return {};
-}
-
 Status read_guest(void* context, VmId vm, Ipa ipa, std::span<std::byte> bytes) {
-    return for_guest(world_of(context), vm, ipa, bytes.size(),
-                     [&](Pa pa, u64 done, u64 part) { hw::copy_in(bytes.data() + done, pa, part); });
+    return read_guest_memory(world_of(context), vm, ipa, bytes);
 }
 
 Status write_guest(void* context, VmId vm, Ipa ipa, std::span<const std::byte> bytes) {
-    return for_guest(world_of(context), vm, ipa, bytes.size(),
-                     [&](Pa pa, u64 done, u64 part) { hw::copy_out(pa, bytes.data() + done, part); });
+    return write_guest_memory(world_of(context), vm, ipa, bytes);
 }
 
 Status check_owned(void* context, VmId vm, Ipa ipa, u64 page_count) {
