@@ -13,6 +13,8 @@ constexpr const char* to_string(LockRank rank) {
         return "vm_lifecycle";
     case LockRank::virtual_pci:
         return "virtual_pci";
+    case LockRank::virtual_its:
+        return "virtual_its";
     case LockRank::share_ledger:
         return "share_ledger";
     case LockRank::address_space:

@@ -13,6 +13,7 @@ namespace atl {
 enum class LockRank : u8 {
     vm_lifecycle,  // VM start, stop, reset
     virtual_pci,   // one VM's PCI host bridge (its BARs move in stage 2)
+    virtual_its,   // one VM's emulated ITS
     share_ledger,  // FF-A memory handles and page ownership changes
     address_space, // one VM's stage-2 table
     device,        // one emulated device (drives interrupt lines and the console)
@@ -26,7 +27,7 @@ enum class LockRank : u8 {
     console,
     log,
 };
-constexpr unsigned lock_ranks = 14;
+constexpr unsigned lock_ranks = 15;
 static_assert(static_cast<unsigned>(LockRank::log) + 1 == lock_ranks);
 
 #if defined(ATOLL_DEBUG)

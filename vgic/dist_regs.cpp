@@ -2,7 +2,7 @@
 // VirtualGic: the distributor's registers. Untrusted offsets, sizes and values; RAZ/WI for whatever does not
 // exist. Locks: dist_lock for SPI state, then single vCPU locks to look at list-register shadows. Spec:
 // [IHI0069 §12.8, §12.9].
-#include "vgic/virtual_gic.hpp"
+#include "vgic/lpis.hpp"
 
 namespace atl::vgic {
 namespace {
@@ -13,13 +13,15 @@ constexpr u64 bytes_per_word_array = 0x80;
 
 } // namespace
 
-u64 VirtualGic::gicd_typer() const {
+void VirtualGic::set_lpis(Lpis* lpis) {
     using T = gic::GicdTyper;
-    // One security state, no LPIs, message-based SPIs, 10 INTID bits, 1 of N supported, no range selector.
-    return T::ITLinesNumber::of(config_.spis / 32) | T::MBIS::mask | T::IDbits::of(9);
+    lpis_ = lpis;
+    // One security state, message-based SPIs, 1 of N supported, no range selector; LPIs with an ITS, else 10 INTID bits.
+    typer_ = static_cast<u32>(
+        T::ITLinesNumber::of(config_.spis / 32) | T::MBIS::mask |
+        (lpis != nullptr ? T::LPIS::mask | T::IDbits::of(vlpi_id_bits - 1) : T::IDbits::of(9)));
 }
 
-/// A register write is complete when no loaded vCPU still runs with list registers from before it.
 bool VirtualGic::recall_outstanding(VcpuIndex caller) {
     for (unsigned v = 0; v < config_.vcpus; ++v) {
         if (v != caller.value && (vcpus_[v].work.load(std::memory_order_relaxed) & work_recall) != 0 &&
@@ -217,7 +219,7 @@ Access VirtualGic::gicd_read(VcpuIndex caller, u64 offset, unsigned size) {
         // Those that need no lock and no call.
         switch (offset) {
         case gicd::typer:
-            return {gicd_typer()};
+            return {typer_};
         case gicd::iidr:
             return {iidr_value};
         case gic::pidr2:

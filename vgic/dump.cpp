@@ -4,7 +4,7 @@
 // lines say what was so when it last was looked at.
 #include <bit>
 
-#include "vgic/virtual_gic.hpp"
+#include "vgic/lpis.hpp"
 
 namespace atl::vgic {
 namespace {
@@ -41,6 +41,34 @@ void VirtualGic::dump(const TextSink& sink) {
         if (banks_[b].busy() != 0) {
             const LrState listed = listed_spi_state(b);
             put_interrupts(sink, banks_[b], gic::first_spi + 32 * b, listed.pending, listed.active);
+        }
+    }
+    if (lpis_ != nullptr) {
+        lpis_->dump(sink);
+    }
+}
+
+/// At most so many of each vCPU's: there may be thousands.
+void Lpis::dump(const TextSink& sink) const {
+    constexpr unsigned shown = 16;
+    for (unsigned v = 0; v < gic_->vcpu_count(); ++v) {
+        const VcpuLpis& at = vcpus_[v];
+        unsigned count = 0;
+        for (u32 word : at.pending) {
+            for (; word != 0; word &= word - 1) {
+                ++count;
+            }
+        }
+        format_to(sink, "vCPU {} LPIs {}: {} pending, {} listed\n", v, at.enabled ? "enabled" : "off", count,
+                  at.listed);
+        unsigned left = shown;
+        for (u32 n = 0; n < vlpi_count && left != 0; ++n) {
+            if ((at.pending[n / 32] & bit(n)) != 0) {
+                --left;
+                const u8 collection = collection_[n].load(std::memory_order_relaxed);
+                format_to(sink, "  {} prio {:x} {} collection {} pending\n", gic::first_lpi + n, priority(n),
+                          (configured_[n / 32] & bit(n)) != 0 ? "enabled" : "disabled", collection);
+            }
         }
     }
 }

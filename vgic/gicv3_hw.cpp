@@ -190,7 +190,7 @@ Status GicV3::enable_lpis(PcpuIndex cpu, Pa configuration, Pa pending, bool cohe
     if (!gic::GicrTyper::PLPIS::test(read64(frame, gicr::typer))) {
         return Error::not_supported;
     }
-    constexpr auto enable = static_cast<u32>(gic::GicrLpiCtlr::EnableLPIs::mask);
+    constexpr auto enable = static_cast<u32>(gic::GicrCtlr::EnableLPIs::mask);
     write32(frame, gicr::ctlr, read32(frame, gicr::ctlr) & ~enable);
     ATOLL_TRY(wait_clear(frame, gicr::ctlr, gic::GicrCtlr::RWP::mask));
     if ((read32(frame, gicr::ctlr) & enable) != 0) {

@@ -2,7 +2,7 @@
 // VirtualGic: the redistributors' registers, 128 KiB per vCPU, in vCPU order. A vCPU may access any of them.
 // Untrusted offsets, sizes and values; RAZ/WI for whatever does not exist. Lock: that vCPU's. Spec: [IHI0069
 // §12.10, §12.11].
-#include "vgic/virtual_gic.hpp"
+#include "vgic/lpis.hpp"
 
 namespace atl::vgic {
 namespace {
@@ -14,7 +14,7 @@ constexpr u32 iidr_value = 0x41 << 24; // as GICD_IIDR
 
 u64 VirtualGic::gicr_typer(unsigned index) const {
     using T = gic::GicrTyper;
-    return T::Affinity::of(index) | T::ProcessorNumber::of(index) |
+    return T::Affinity::of(index) | T::ProcessorNumber::of(index) | T::PLPIS::of(lpis_ != nullptr ? 1 : 0) |
            T::Last::of(index + 1 == config_.vcpus ? 1 : 0);
 }
 
@@ -103,6 +103,11 @@ Access VirtualGic::gicr_read(VcpuIndex caller, u64 offset, unsigned size) {
 Access VirtualGic::gicr_state_read(VcpuIndex caller, unsigned index, u64 offset, unsigned size) {
     VcpuGic& g = vcpus_[index];
     const u64 reg = offset % gicr::frame_size;
+    if (lpis_ != nullptr && Lpis::has_register(reg)) {
+        const u64 rwp =
+            reg == gicr::ctlr && size == 4 ? gic::GicrCtlr::RWP::of(recall_outstanding(caller) ? 1 : 0) : 0;
+        return {lpis_->read_register(index, reg, size) | rwp};
+    }
     if (size == 4) {
         if (reg == gicr::ctlr) {
             return {gic::GicrCtlr::RWP::of(recall_outstanding(caller) ? 1 : 0)};
@@ -126,11 +131,17 @@ Access VirtualGic::gicr_state_read(VcpuIndex caller, unsigned index, u64 offset,
 
 Access VirtualGic::gicr_write(VcpuIndex caller, u64 offset, unsigned size, u64 value) {
     const u64 index = offset / gicr::frame_size;
-    if (index >= config_.vcpus || (size != 4 && size != 1) || (offset & (size - 1)) != 0) {
+    const u64 reg = offset % gicr::frame_size;
+    if (index >= config_.vcpus || (offset & (size - 1)) != 0) {
+        return {};
+    }
+    if (lpis_ != nullptr && Lpis::has_register(reg)) {
+        return lpis_->write_register(caller, static_cast<unsigned>(index), reg, size, value);
+    }
+    if (size != 4 && size != 1) {
         return {};
     }
     VcpuGic& g = vcpus_[index];
-    const u64 reg = offset % gicr::frame_size;
     if (size == 4) {
         if (reg == gicr::waker) {
             g.asleep.store(gic::GicrWaker::ProcessorSleep::test(value), std::memory_order_relaxed);

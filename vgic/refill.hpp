@@ -20,7 +20,7 @@
 #pragma once
 #include <bit>
 
-#include "vgic/virtual_gic.hpp"
+#include "vgic/lpis.hpp"
 
 namespace atl::vgic {
 
@@ -48,6 +48,7 @@ class TopList {
         }
         keys_[i] = key;
     }
+    void more(unsigned count) { total_ += count; } // left out
     unsigned size() const { return size_; }
     unsigned total() const { return total_; }
     u32 operator[](unsigned i) const { return keys_[i]; }
@@ -89,7 +90,7 @@ class Refill {
         g_.used = g_.latched = 0;
         release_timer();
         g_.waiting = g_.unlisted_active = false;
-        const VcpuMask mask = hand_over();
+        const VcpuMask mask = hand_over() | lpi_kicks_;
         save_interface(g_, file_);
         return mask;
     }
@@ -178,6 +179,9 @@ class Refill {
         VirtualGic::absorb(g_);
         count_eois();
         fold();
+        if (gic_.lpis() != nullptr) {
+            lpi_kicks_ |= gic_.lpis()->collect(index_);
+        }
         if (loading) {
             adopt_timer();
         } else {
@@ -187,7 +191,7 @@ class Refill {
         settle_timer();
         // Release: whoever waits for this count sees the folded state.
         g_.folds.fetch_add(1, std::memory_order_release);
-        return hand_over();
+        return hand_over() | lpi_kicks_;
     }
 
   private:
@@ -198,6 +202,11 @@ class Refill {
     static u64 sgi_lr(const VcpuGic& g, unsigned intid);
     static void give_slot(VcpuGic& g, unsigned sgi, unsigned slot);
     static bool list_sgis(VcpuGic& g, File& file, u32 sgis);
+
+    // [vgic/refill_lpi.hpp]
+    void add_lpis(TopList& pending, u32 groups, bool interface_group1);
+    void list_lpi(unsigned slot, u32 lpi);
+    void fold_lpi(unsigned slot, u64 lr);
 
     Bank& bank_of(u32 intid) { return intid < gic::first_spi ? g_.priv : spi_bank(intid); }
     SpiBank& spi_bank(u32 intid) { return gic_.bank(intid / 32 - 1); }
@@ -270,6 +279,9 @@ class Refill {
 
     void fold_slot(unsigned slot, u64 lr) {
         const auto intid = static_cast<u32>(Lr::VINTID::get(g_.lr[slot].load(std::memory_order_relaxed)));
+        if (intid >= gic::first_lpi) [[unlikely]] {
+            return fold_lpi(slot, lr);
+        }
         Bank& bank = bank_of(intid);
         const u32 bit = 1u << (intid % 32);
         const bool latched = ((g_.latched >> slot) & 1) != 0;
@@ -353,10 +365,12 @@ class Refill {
     File& file_;
     bool merge_pending_ = true;
     bool any_returned_ = false;
+    VcpuMask lpi_kicks_ = 0;
     u32 returned_[max_spi_banks] = {};
 };
 
 } // namespace atl::vgic
 
+#include "vgic/refill_lpi.hpp"
 #include "vgic/refill_quiet.hpp"
 #include "vgic/refill_select.hpp"

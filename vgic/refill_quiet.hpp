@@ -81,6 +81,9 @@ bool Refill<File>::load_fast() {
             return false;
         }
     }
+    if (gic_.lpis() != nullptr && gic_.lpis()->busy(index_.value)) {
+        return false;
+    }
     const u32 inputs = g_.priv.inputs();
     if (((inputs & ~0xffffu) | g_.priv.active) != 0) {
         return false;

@@ -32,6 +32,10 @@ void Refill<File>::select_and_list() {
         }
     });
 
+    if (gic_.lpis() != nullptr && gic_.lpis()->vcpu(index_.value).ready != 0) {
+        add_lpis(pending, groups, (interface_groups & 2) != 0);
+    }
+
     // With an overflow an active interrupt is listed without its pending state: at its EOI the list register
     // would hold it as pending ahead of more urgent ones that wait. EOI maintenance chooses anew instead.
     merge_pending_ = pending.total() + active.total() <= slots;
@@ -78,6 +82,9 @@ void Refill<File>::select_and_list() {
 /// Moves one interrupt's state into a slot of the shadow.
 template <class File>
 void Refill<File>::list(unsigned slot, u32 intid) {
+    if (intid >= gic::first_lpi) [[unlikely]] {
+        return list_lpi(slot, intid);
+    }
     Bank& bank = bank_of(intid);
     const u32 bit = 1u << (intid % 32);
     const bool timer = is_timer(intid);

@@ -13,6 +13,9 @@ constexpr u64 work_refill =
     u64{1} << 32; // something about this vCPU's interrupts changed: look at all of them
 constexpr u64 work_recall =
     u64{1} << 33; // the same, and a register write or read of another vCPU waits for it
+constexpr u64 work_its =
+    u64{1}
+    << 34; // commands of the VM's ITS wait for this vCPU to execute them; only its home pCPU posts that
 constexpr u8 no_slot = 0xff;
 
 /// The virtual CPU interface's registers while the vCPU is not loaded.
@@ -53,7 +56,7 @@ struct VcpuGic {
     std::atomic<u64> lr[gic::max_list_registers] = {};
     bool waiting = false;         // deliverable interrupts did not fit
     bool unlisted_active = false; // active interrupts did not fit: EOIcount and TDIR matter
-    /// When last everything was looked at, no SPI and no PPI was pending, active or listed here, and `timer_lr`
+    /// When last everything was looked at, no SPI, PPI or LPI was pending, active or listed here, and `timer_lr`
     /// was right; whatever changes that posts work_refill or work_recall, and who takes these out of `work`
     /// clears this. So only SGIs are to be looked at while it is set and `work` has neither. Home pCPU, `lock`.
     bool quiet = false;

@@ -6,6 +6,8 @@
 
 #include <bit>
 
+#include "vgic/lpis.hpp"
+
 namespace atl::vgic {
 
 Status VirtualGic::init(const Config& config) {
@@ -18,6 +20,7 @@ Status VirtualGic::init(const Config& config) {
         return Error::invalid_argument;
     }
     config_ = config;
+    set_lpis(lpis_);
     priority_mask_ = static_cast<u8>(0xff00u >> config.priority_bits);
     return reset();
 }
@@ -39,6 +42,9 @@ Status VirtualGic::reset() {
         for (u32& owned : bank.owned) {
             owned = 0;
         }
+    }
+    if (lpis_ != nullptr) {
+        lpis_->reset();
     }
     for (VcpuGic& vcpu : vcpus_) {
         LockGuard guard(vcpu.lock);
@@ -263,6 +269,9 @@ u64 VirtualGic::absorb(VcpuGic& vcpu) {
     }
     if ((work >> 32) != 0) {
         vcpu.quiet = false;
+        if ((work & work_its) != 0) [[unlikely]] {
+            vcpu.work.fetch_or(work_its, std::memory_order_relaxed); // not for us
+        }
     }
     return work;
 }
@@ -310,6 +319,13 @@ bool VirtualGic::look_for_pending(VcpuIndex index) {
     LockGuard guard(g.lock);
     absorb(g);
     const u32 group_enables = groups();
+    if (lpis_ != nullptr && lpis_->busy(index.value)) {
+        lpis_->collect_own(index.value);
+        const u8 urgent = lpis_->most_urgent(index.value);
+        if ((group_enables & 2) != 0 && urgent != VcpuLpis::idle && would_deliver(g.saved, urgent, true)) {
+            return true;
+        }
+    }
     for (unsigned word = 0; word <= bank_count(); ++word) {
         const Bank& bank = word == 0 ? g.priv : static_cast<const Bank&>(banks_[word - 1]);
         u32 ready =

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// VirtualGic: one VM's GICv3 (one security state, affinity routing always on, message-based SPIs, no LPIs): the truth about each
+// VirtualGic: one VM's GICv3 (one security state, affinity routing always on, message-based SPIs, LPIs where it has an ITS): the truth about each
 // interrupt; list registers are a cache of it (vgic/refill.hpp). Pure: compiled for the host too.
 // Does not own: list-register hardware (vgic/switch.hpp), who runs where, how a vCPU is kicked.
 // Locks: SPI state under dist_lock (rank vgic_dist), private state under each vCPU's (rank vgic_vcpu), in
@@ -23,6 +23,8 @@
 #include "vgic/vcpu_gic.hpp"
 
 namespace atl::vgic {
+
+class Lpis;
 
 constexpr u32 max_spi_banks = (gic::max_intids - gic::first_spi) / 32;
 constexpr u8 no_vcpu = 0xff;
@@ -69,6 +71,7 @@ class VirtualGic {
     /// Before any vCPU runs. SPIs that do not exist: invalid_argument.
     void set_host_lines(const HostLines& lines) { host_lines_ = lines; }
     Status back_by_host(Intid spi, bool backed);
+    void set_lpis(Lpis* lpis);
 
     /// Everything to reset values. busy while a vCPU is loaded (save() releases what it holds).
     Status reset();
@@ -107,6 +110,8 @@ class VirtualGic {
     u32 intid_count() const { return gic::first_spi + config_.spis; }
 
     // For vgic/refill.hpp and the tests: the caller holds the locks named above.
+    Lpis* lpis() { return lpis_; } // nullptr: none
+    u8 priority_mask() const { return priority_mask_; }
     SpinLock& dist_lock() { return dist_lock_; }
     unsigned bank_count() const { return config_.spis / 32; }
     SpiBank& bank(unsigned index) { return banks_[index]; }
@@ -126,6 +131,8 @@ class VirtualGic {
     static u64 absorb(VcpuGic& vcpu);
     /// The same for the pulses alone: the vCPU is left with a refill to do. Caller: vCPU lock.
     static void absorb_pulses(VcpuGic& vcpu);
+    /// A register write is complete when no loaded vCPU still runs with list registers from before it.
+    bool recall_outstanding(VcpuIndex caller);
 
   private:
     struct LrState {
@@ -137,9 +144,7 @@ class VirtualGic {
     bool await_sync(VcpuIndex caller, VcpuMask owners, u64 tag, VcpuMask& kick);
     VcpuMask loaded_owners(const SpiBank& bank, u32 bits);
     VcpuMask notify_all(u64 work, VcpuIndex caller);
-    bool recall_outstanding(VcpuIndex caller);
     u64 gicd_ctlr(VcpuIndex caller);
-    u64 gicd_typer() const;
     u64 gicr_typer(unsigned index) const;
     Access gicd_state_read(VcpuIndex caller, u64 offset, unsigned size);
     Access gicr_state_read(VcpuIndex caller, unsigned index, u64 offset, unsigned size);
@@ -158,6 +163,8 @@ class VirtualGic {
 
     Config config_{};
     HostLines host_lines_{};
+    Lpis* lpis_ = nullptr;
+    u32 typer_ = 0; // GICD_TYPER
     u8 priority_mask_ = 0xf8;
     std::atomic<u32> groups_{0}; // GICD_CTLR.EnableGrp1:EnableGrp0
     SpinLock dist_lock_{LockRank::vgic_dist};

@@ -91,6 +91,8 @@ struct GicdIrouter { // [IHI0069 §12.9]
     static constexpr u64 writable = Aff012::mask | IRM::mask | Aff3::mask;
 };
 struct GicrCtlr { // [IHI0069 §12.11]
+    using EnableLPIs = Bit<0>;
+    using CES = Bit<1>; // EnableLPIs can be cleared again
     using RWP = Bit<3>;
 };
 struct GicrTyper { // [IHI0069 §12.11]

@@ -37,6 +37,8 @@ struct GitsTyper {
     using Devbits = Field<17, 13>;      // DeviceID bits - 1
     using PTA = Bit<19>;                // RDbase is an address, not a processor number
     using HCC = Field<31, 24>;          // collections without memory
+    using CIDbits = Field<35, 32>;      // ICID bits - 1, if
+    using CIL = Bit<36>;                // they are not 16
 };
 struct GitsCbaser {
     using Size = Field<7, 0>; // 4 KiB pages - 1
@@ -44,6 +46,10 @@ struct GitsCbaser {
     using Physical_Address = Field<51, 12>;
     using InnerCache = Field<61, 59>;
     using Valid = Bit<63>;
+};
+struct GitsCwriter {
+    using Retry = Bit<0>; // of a command at which the ITS stalled
+    using Offset = Field<19, 5>;
 };
 struct GitsCreadr {
     using Stalled = Bit<0>;
@@ -77,9 +83,6 @@ constexpr u64 propbaser = 0x0070;
 constexpr u64 pendbaser = 0x0078;
 constexpr u64 syncr = 0x00c0;
 } // namespace gicr
-struct GicrLpiCtlr { // GICR_CTLR
-    using EnableLPIs = Bit<0>;
-};
 struct GicrPropbaser {
     using IDbits = Field<4, 0>; // INTID bits - 1
     using InnerCache = Field<9, 7>;
@@ -100,6 +103,36 @@ struct LpiConfig { // one byte for each LPI
 
 /// A command: four 64-bit words, little-endian.
 using ItsCommand = std::array<u64, 4>;
+/// The fields that commands have, each in its word [§5.3].
+struct ItsWord0 {
+    using Opcode = Field<7, 0>;
+    using DeviceID = Field<63, 32>;
+};
+struct ItsWord1 {
+    using Size = Field<4, 0>; // MAPD: EventID bits - 1
+    using EventID = Field<31, 0>;
+    using pINTID = Field<63, 32>; // MAPTI
+};
+struct ItsWord2 {
+    using ICID = Field<15, 0>;
+    using RDbase = Field<51, 16>;  // a redistributor; MOVALL has a second one, in word 3
+    using ITT_addr = Field<51, 8>; // MAPD
+    using V = Bit<63>;
+};
+enum class ItsOpcode : u8 {
+    movi = 0x01,
+    raise = 0x03, // INT
+    clear = 0x04,
+    sync = 0x05,
+    mapd = 0x08,
+    mapc = 0x09,
+    mapti = 0x0a,
+    mapi = 0x0b,
+    inv = 0x0c,
+    invall = 0x0d,
+    movall = 0x0e,
+    discard = 0x0f,
+};
 namespace its_command {
 constexpr ItsCommand mapd(u32 device, unsigned event_bits, Pa itt, bool valid) {
     return {0x08 | (u64{device} << 32), valid ? event_bits - 1 : 0,
@@ -111,6 +144,13 @@ constexpr ItsCommand mapc(u16 collection, u64 target, bool valid) {
 }
 constexpr ItsCommand mapti(u32 device, u32 event, u32 lpi, u16 collection) {
     return {0x0a | (u64{device} << 32), event | (u64{lpi} << 32), collection, 0};
+}
+constexpr ItsCommand mapi(u32 device, u32 event, u16 collection) {
+    return {0x0b | (u64{device} << 32), event, collection, 0};
+}
+/// `from`, `to`: redistributors as in MAPC.
+constexpr ItsCommand movall(u64 from, u64 to) {
+    return {0x0e, 0, from, to};
 }
 constexpr ItsCommand movi(u32 device, u32 event, u16 collection) {
     return {0x01 | (u64{device} << 32), event, collection, 0};

@@ -85,10 +85,13 @@ void LrFile::eoi(u32 intid, bool group1) {
         return;
     }
     levels &= levels - 1; // drops the highest
-    if (Vmcr::VEOIM::test(vmcr_)) {
+    const bool lpi = intid >= gic::first_lpi;
+    if (Vmcr::VEOIM::test(vmcr_) && !lpi) {
         return;
     }
-    if (const int slot = slot_of_active(intid); slot >= 0) {
+    if (const int slot = slot_of_active(intid); slot < 0 && lpi) {
+        return; // not counted [IHI0069 ICH_HCR_EL2.EOIcount]
+    } else if (slot >= 0) {
         deactivate(static_cast<unsigned>(slot));
     } else {
         hcr_ += Hcr::EOIcount::of(1);

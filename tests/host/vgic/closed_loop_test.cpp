@@ -6,10 +6,11 @@
 // while it should be; maintenance stays bounded.
 #include <random>
 
-#include "tests/support/gic_guest.hpp"
+#include "tests/support/gic_its.hpp"
 
 using namespace atl;
 using namespace atl::vgic;
+using namespace atl::gic::its_command;
 
 namespace {
 
@@ -18,6 +19,21 @@ namespace gicr = gic::gicr;
 
 constexpr unsigned vcpus = 3;
 constexpr u32 timer = 27;
+// LPIs come after the SPIs in the model; spread over words, so that some share one.
+constexpr u32 first_of_lpis = 96;
+constexpr u32 lpis = 24;
+constexpr u32 all = first_of_lpis + lpis;
+constexpr u32 intid_of(u32 index) {
+    return index < first_of_lpis ? index
+                                 : gic::first_lpi + (index - first_of_lpis) * (index % 2 == 0 ? 341 : 7);
+}
+u32 index_of(u32 intid) {
+    u32 index = intid < first_of_lpis ? intid : all;
+    for (u32 i = first_of_lpis; i < all && intid >= gic::first_lpi; ++i) {
+        index = intid_of(i) == intid ? i : index;
+    }
+    return index;
+}
 
 struct Model {
     bool enabled = true;
@@ -33,8 +49,8 @@ struct Model {
 class Loop {
   public:
     Loop(unsigned list_registers, bool eoimode, unsigned seed)
-        : vm_(vcpus, list_registers, 64), random_(seed), eoimode_(eoimode) {
-        vm_.boot();
+        : vm_(vcpus, list_registers), random_(seed), eoimode_(eoimode) {
+        vm_.boot_its();
         for (u32 spi = 32; spi < 96; ++spi) {
             model(0, spi).edge = spi % 2 != 0;
             if (spi % 2 != 0) {
@@ -47,10 +63,14 @@ class Loop {
                 model(v, i).edge = true;
             }
         }
-        for (u32 i = 0; i < 96; ++i) {
+        REQUIRE(vm_.command(mapd(1, 5, ItsVm::itt(1), true)) == ItsFault::none);
+        for (u32 i = first_of_lpis; i < all; ++i) {
+            model(0, i).edge = true;
+            REQUIRE(vm_.command(mapti(1, i - first_of_lpis, intid_of(i), 0)) == ItsFault::none);
+        }
+        for (u32 i = 0; i < all; ++i) {
             set_priority(i < 32 ? i % vcpus : 0, i, (i * 13 % 31) << 3);
         }
-        vm_.load_all();
     }
 
     void run(unsigned steps) {
@@ -75,7 +95,7 @@ class Loop {
     }
     u32 most_urgent(unsigned v) {
         u32 best = 0x100;
-        for (u32 intid = 0; intid < 96; ++intid) {
+        for (u32 intid = 0; intid < all; ++intid) {
             if (deliverable(v, intid) && model(v, intid).priority < best) {
                 best = model(v, intid).priority;
             }
@@ -85,7 +105,9 @@ class Loop {
 
     void set_priority(unsigned v, u32 intid, u32 priority) {
         model(v, intid).priority = priority;
-        if (intid < 32) {
+        if (intid >= first_of_lpis) {
+            configure(intid);
+        } else if (intid < 32) {
             vm_.rwr(v, v, gicr::ipriorityr + intid, priority, 1);
         } else {
             vm_.wr(v, gicd::ipriorityr + intid, priority, 1);
@@ -93,6 +115,9 @@ class Loop {
     }
     void set_enable(unsigned v, u32 intid, bool on) {
         model(v, intid).enabled = on;
+        if (intid >= first_of_lpis) {
+            return configure(intid);
+        }
         const u32 bit = 1u << (intid % 32);
         if (intid < 32) {
             vm_.rwr(pick(vcpus), v, on ? gicr::isenabler0 : gicr::icenabler0, bit);
@@ -103,13 +128,55 @@ class Loop {
             vm_.wr(pick(vcpus), (on ? gicd::isenabler : gicd::icenabler) + intid / 32 * 4, bit);
         }
     }
+    void configure(u32 lpi) {
+        const Model& m = model(0, lpi);
+        vm_.configure(intid_of(lpi), m.enabled, static_cast<u8>(m.priority));
+        vm_.command(pick(3) == 0 ? invall(0) : inv(1, lpi - first_of_lpis));
+    }
+    /// A command, or a message of a device's, about one LPI.
+    void step_lpi(unsigned v, u32 lpi) {
+        Model& m = model(0, lpi);
+        const u32 event = lpi - first_of_lpis;
+        switch (pick(8)) {
+        case 0:
+            set_enable(v, lpi, pick(3) != 0);
+            break;
+        case 1:
+            if (m.active_on < 0) {
+                set_priority(v, lpi, pick(31) << 3);
+            }
+            break;
+        case 2:
+            m.target = pick(vcpus);
+            vm_.command(movi(1, event, static_cast<u16>(m.target)));
+            break;
+        case 3:
+            m.latch = false;
+            vm_.command(clear(1, event));
+            break;
+        case 4:
+            m.latch = true;
+            vm_.command(raise(1, event));
+            ++causes_;
+            break;
+        default:
+            m.latch = true;
+            vm_.kick(vm_.lpis->arrive(intid_of(lpi)));
+            ++causes_;
+            break;
+        }
+    }
     bool timer_waits(unsigned v) { return vm_.loaded(v) && !vm_.files[v].physical_active; }
 
     void step() {
         const unsigned v = pick(vcpus);
         const u32 spi = 32 + pick(pick(4) == 0 ? 64 : 12);
         Model& s = model(0, spi);
-        switch (pick(16)) {
+        switch (pick(18)) {
+        case 16:
+        case 17:
+            step_lpi(v, first_of_lpis + pick(pick(2) == 0 ? lpis : 4));
+            break;
         case 0:
         case 1:
             if (s.edge) {
@@ -195,12 +262,13 @@ class Loop {
     bool acknowledge(unsigned v) {
         const u32 running = vm_.files[v].running_priority();
         const u32 urgent = most_urgent(v);
-        const u32 intid = vm_.ack(v);
-        if (intid == LrFile::spurious) {
+        const u32 taken = vm_.ack(v);
+        const u32 intid = index_of(taken);
+        if (taken == LrFile::spurious) {
             CHECK((urgent >= running || urgent >= 0xf8));
             return false;
         }
-        REQUIRE(intid < 96);
+        REQUIRE(intid < all);
         Model& m = model(v, intid);
         CAPTURE(intid);
         CHECK(m.enabled);
@@ -212,7 +280,7 @@ class Loop {
         if (intid == timer) {
             m.line = false;
         }
-        m.active_on = static_cast<int>(v);
+        m.active_on = intid < first_of_lpis ? static_cast<int>(v) : -1; // an LPI is pending or not
         stack_[v].push_back(intid);
         ++acknowledged_;
         return true;
@@ -223,10 +291,10 @@ class Loop {
         stack_[v].pop_back();
         if (!eoimode_) {
             model(v, intid).active_on = -1;
-        } else {
+        } else if (intid < first_of_lpis) {
             dropped_[v].push_back(intid);
         }
-        vm_.eoi(v, intid);
+        vm_.eoi(v, intid_of(intid));
     }
 
     void deactivate(unsigned v) {
@@ -239,13 +307,13 @@ class Loop {
 
     void check() {
         using Lr = gic::IchLr;
-        int place[96] = {};
+        int place[all] = {};
         for (unsigned v = 0; v < vcpus; ++v) {
             VcpuGic& g = vm_.gic.vcpu(TestVm::index(v));
             if (!vm_.loaded(v)) {
                 bool expected = false;
                 const u32 running = saved_running(g);
-                for (u32 i = 0; i < 96; ++i) {
+                for (u32 i = 0; i < all; ++i) {
                     expected |=
                         deliverable(v, i) && model(v, i).priority < 0xf8 && model(v, i).priority < running;
                 }
@@ -258,7 +326,8 @@ class Loop {
             for (unsigned slot = 0; slot < vm_.files[v].count(); ++slot) {
                 const u64 lr = vm_.files[v].lrs[slot];
                 if ((lr & (Lr::Pending::mask | Lr::Active::mask)) != 0) {
-                    const u64 intid = Lr::VINTID::get(lr);
+                    const u32 intid = index_of(static_cast<u32>(Lr::VINTID::get(lr)));
+                    REQUIRE(intid < all);
                     CHECK((g.used >> slot & 1) == 1);
                     int& seen = intid < 32 ? seen_private[intid] : place[intid];
                     CHECK(++seen == 1);
@@ -274,16 +343,16 @@ class Loop {
     void check_order(unsigned v) {
         using Lr = gic::IchLr;
         u64 least_urgent = 0;
-        u32 listed[96] = {};
+        u32 listed[all] = {};
         for (unsigned slot = 0; slot < vm_.files[v].count(); ++slot) {
             const u64 lr = vm_.files[v].lrs[slot];
             if (Lr::Pending::test(lr) && !Lr::Active::test(lr)) {
                 least_urgent = std::max(least_urgent, Lr::Priority::get(lr));
-                listed[Lr::VINTID::get(lr)] = 1;
+                listed[index_of(static_cast<u32>(Lr::VINTID::get(lr)))] = 1;
             }
         }
         bool ordered = true;
-        for (u32 i = 0; i < 96; ++i) {
+        for (u32 i = 0; i < all; ++i) {
             ordered &= listed[i] == 1 || !deliverable(v, i) || model(v, i).priority >= least_urgent;
         }
         CHECK(ordered);
@@ -299,11 +368,11 @@ class Loop {
                 vm_.load(v);
             }
         }
-        for (u32 i = 0; i < 96; ++i) {
+        for (u32 i = 0; i < all; ++i) {
             for (unsigned v = 0; v < (i < 32 ? vcpus : 1); ++v) {
                 set_enable(v, i, true);
             }
-            if (i >= 32 && !model(0, i).edge && model(0, i).line) {
+            if (i >= 32 && i < first_of_lpis && !model(0, i).edge && model(0, i).line) {
                 model(0, i).line = false;
                 vm_.line(i, false);
             }
@@ -323,7 +392,7 @@ class Loop {
             }
             check();
         }
-        for (u32 i = 0; i < 96; ++i) {
+        for (u32 i = 0; i < all; ++i) {
             for (unsigned v = 0; v < (i < 32 ? vcpus : 1); ++v) {
                 CAPTURE(i);
                 CHECK(!model(v, i).pending()); // nothing lost
@@ -337,11 +406,11 @@ class Loop {
         }
     }
 
-    TestVm vm_;
+    ItsVm vm_;
     std::mt19937 random_;
     bool eoimode_;
     Model private_[vcpus][32];
-    Model shared_[96];
+    Model shared_[all];
     std::vector<u32> stack_[vcpus];
     std::vector<u32> dropped_[vcpus];
     unsigned acknowledged_ = 0;
