@@ -12,7 +12,7 @@ namespace {
 using namespace el2::guest_map;
 using el2::VmConfig;
 
-constexpr u32 phandle_gic = 1, phandle_clock = 2, phandle_window = 3;
+constexpr u32 phandle_gic = 1, phandle_clock = 2, phandle_window = 3, phandle_its = 4;
 constexpr u32 spi = 0, ppi = 1;                // first cell of a GIC specifier
 constexpr u32 edge_rising = 1, level_high = 4; // third cell
 
@@ -123,7 +123,15 @@ void write_interrupts(FdtWriter& fdt, const VmConfig& vm) {
     fdt.property_cells("reg", {0, static_cast<u32>(gicd.base.value), 0, static_cast<u32>(gicd.size), 0,
                                static_cast<u32>(gicr_base.value), 0, static_cast<u32>(redistributors)});
     fdt.property_cells("phandle", {phandle_gic});
-    if (!vm.devices.empty()) {
+    if (vm.msi == el2::MsiKind::its) {
+        fdt.begin_node(NodeName("its", its.base.value).c_str());
+        fdt.property_string("compatible", "arm,gic-v3-its");
+        fdt.property_empty("msi-controller");
+        fdt.property_cells("#msi-cells", {1});
+        fdt.property_reg("reg", its.base.value, its.size);
+        fdt.property_cells("phandle", {phandle_its});
+        fdt.end_node();
+    } else if (!vm.devices.empty()) {
         // MSIs without an ITS of its own: a device writes the SPI's number to the alias [Linux arm,gic-v3 binding].
         fdt.property_empty("msi-controller");
         fdt.property_cells("mbi-ranges", {first_mbi, mbi_count});
@@ -187,7 +195,8 @@ void write_pci(FdtWriter& fdt, const VmConfig& vm) {
                                   low(pci_mem32.size), mem64, high(pci_mem64.base.value),
                                   low(pci_mem64.base.value), high(pci_mem64.base.value),
                                   low(pci_mem64.base.value), high(pci_mem64.size), low(pci_mem64.size)});
-    fdt.property_cells("msi-map", {0, phandle_gic, 0, 0x1'0000});
+    // DeviceIDs are RequesterIDs.
+    fdt.property_cells("msi-map", {0, vm.msi == el2::MsiKind::its ? phandle_its : phandle_gic, 0, 0x1'0000});
     fdt.property_empty("dma-coherent"); // the SMMU's table says inner shareable, write-back
     fdt.property_cells("interrupt-map-mask", {0x1800, 0, 0, 7});
     u8 map[4 * 4 * 10 * 4];

@@ -8,9 +8,9 @@ namespace atl::boot {
 namespace {
 
 constexpr std::string_view known[] = {
-    "cpus",          "memory-mib",       "kernel",  "ramdisk", "bootargs",
-    "share-with",    "share-window-mib", "devices", "start",   "start-after",
-    "console-focus", "on-crash",         "clock",   "phandle", "linux,phandle",
+    "cpus",    "memory-mib",    "kernel",      "ramdisk",       "bootargs", "share-with", "share-window-mib",
+    "devices", "start",         "start-after", "console-focus", "on-crash", "clock",      "msi",
+    "phandle", "linux,phandle",
 };
 
 /// Typos are the commonest mistake, and a property read twice is the oddest.
@@ -192,6 +192,9 @@ void read_vm(ManifestReader& reader, std::size_t index) {
     bool run_time = false;
     choice(reader, index, "clock", "wall", "run", run_time);
     vm.clock = run_time ? el2::VmClock::run : el2::VmClock::wall;
+    bool its = true;
+    choice(reader, index, "msi", "mbi", "its", its);
+    vm.msi = its ? el2::MsiKind::its : el2::MsiKind::mbi;
     vm.autostart = automatic;
     vm.on_crash = restart ? el2::CrashPolicy::restart : el2::CrashPolicy::stop;
     const auto focus = reader.tree.property(reader.node(index), "console-focus");

@@ -10,6 +10,7 @@
 #include "el2/ffa_ports.hpp"
 #include "el2/housekeeping.hpp"
 #include "el2/hw.hpp"
+#include "el2/its.hpp"
 #include "el2/lifecycle.hpp"
 #include "el2/passthrough.hpp"
 #include "el2/switch_hw.hpp"
@@ -141,10 +142,17 @@ Status make_vcpu(el2::World& world, el2::Vm& vm, unsigned index, el2::PerCpu& ho
 Status wire_devices(el2::World& world, el2::Vm& vm, unsigned priority_bits) {
     vgic::Config gic;
     gic.vcpus = vm.vcpu_count;
-    gic.spis = vm.config->devices.empty() ? el2::guest_map::spis : el2::guest_map::spis_with_devices;
+    gic.spis = el2::spis_of(*vm.config);
     gic.priority_bits = priority_bits;
     gic.timer_pintid = static_cast<u16>(world.intids.virtual_timer);
     ATOLL_TRY(vm.gic.init(gic));
+    if (vm.config->msi == el2::MsiKind::its) {
+        el2::VmIts* const its = make<el2::VmIts>(world);
+        if (its == nullptr) {
+            return Error::no_memory;
+        }
+        el2::attach_its(vm, *its);
+    }
     ATOLL_TRY(vm.bus.add(el2::guest_map::uart.base, el2::guest_map::uart.size, &vm.uart));
     ATOLL_TRY(vm.bus.add(el2::guest_map::rtc.base, el2::guest_map::rtc.size, &vm.rtc));
     const IrqLine rtc_line{&vm,

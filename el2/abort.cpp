@@ -6,6 +6,7 @@
 #include "el2/hw.hpp"
 #include "el2/inject.hpp"
 #include "el2/insn_decode.hpp"
+#include "el2/its.hpp"
 #include "el2/lifecycle.hpp"
 #include "el2/passthrough.hpp"
 #include "el2/world.hpp"
@@ -94,6 +95,15 @@ template <bool write>
     const u64 gicr_offset = ipa.value - guest_map::gicr_base.value;
     if (gicr_offset < vm.vcpu_count * guest_map::gicr_stride) {
         return access_gic<GicFrame::redistributors, write>(vcpu, gicr_offset, size, value);
+    }
+    if (vm.its != nullptr && guest_map::its.contains(ipa, size)) {
+        if constexpr (write) {
+            its_write(vcpu, ipa - guest_map::its.base, size, value);
+            return {0, Outcome::done};
+        } else {
+            const vgic::Access access = its_read(vcpu, ipa - guest_map::its.base, size);
+            return {access.value, access.retry ? Outcome::retry : Outcome::done};
+        }
     }
     return {0, Outcome::nobody};
 }

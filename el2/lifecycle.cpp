@@ -4,6 +4,7 @@
 
 #include "el2/dispatch.hpp"
 #include "el2/hw.hpp"
+#include "el2/its.hpp"
 #include "el2/passthrough.hpp"
 #include "el2/vm_time.hpp"
 #include "el2/world.hpp"
@@ -259,6 +260,7 @@ void reset_devices(Vm& vm) {
     if (vm.bridge != nullptr) {
         disconnect_devices(vm); // first: nothing that they write may reach what follows
     }
+    reset_its(vm);
     ATOLL_CHECK(vm.gic.reset().ok()); // every vCPU has been saved
     vm.bus.reset_all();
     for (unsigned i = 0; i < vm.vcpu_count; ++i) {

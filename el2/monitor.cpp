@@ -4,6 +4,7 @@
 #include "el2/console.hpp"
 #include "el2/dispatch.hpp"
 #include "el2/hw.hpp"
+#include "el2/its.hpp"
 #include "el2/lifecycle.hpp"
 #include "el2/passthrough.hpp"
 #include "el2/world.hpp"
@@ -130,6 +131,9 @@ void cmd_irqs(Context c) {
         return;
     }
     vm->gic.dump(console_of(c.world));
+    if (vm->its != nullptr) {
+        vm->its->its.dump(console_of(c.world));
+    }
 }
 
 void cmd_walk(Context c) {

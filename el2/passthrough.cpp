@@ -7,6 +7,7 @@
 
 #include "el2/dispatch.hpp"
 #include "el2/hw.hpp"
+#include "el2/its.hpp"
 #include "el2/lifecycle.hpp"
 #include "el2/world.hpp"
 #include "lib/log.hpp"
@@ -17,7 +18,8 @@ namespace {
 
 constexpr u64 us_per_second = 1'000'000;
 constexpr unsigned intx_lines = 4;
-constexpr unsigned event_bits = 8; // EventIDs are SPI numbers
+constexpr unsigned event_bits = 8; // EventIDs are SPI numbers, or the guest's own
+static_assert(1u << event_bits == lpis_per_device);
 
 u64 now_us(void* context) {
     const World& world = *static_cast<const World*>(context);
@@ -106,15 +108,57 @@ unsigned line_for(World& world, const Vm& vm, u32 intx) {
     return used % intx_lines;
 }
 
-/// Every SPI that the VM may name in a message becomes an LPI of this device's own, for good: while the stream aborts no
-/// message comes.
-Status map_messages(Passthrough& all, const AssignedDevice& device, u32 index, u16 collection) {
+/// Every event that the VM may use becomes an LPI of this device's own, for good: while the stream aborts no message comes.
+/// Without an ITS of the VM's the events are SPIs.
+Status map_messages(Passthrough& all, const AssignedDevice& device, u32 index, const Vm& vm) {
+    const bool its = vm.its != nullptr;
+    const u32 first = its ? 0 : guest_map::first_mbi;
+    const u32 end = its ? lpis_per_device : guest_map::first_mbi + guest_map::mbi_count;
     ATOLL_TRY(all.its.map_device(device.device_id, event_bits));
-    for (u32 spi = guest_map::first_mbi; spi < guest_map::first_mbi + guest_map::mbi_count; ++spi) {
-        ATOLL_TRY(all.its.map_event(device.device_id, spi, gic::first_lpi + index * lpis_per_device + spi,
-                                    collection));
+    for (u32 event = first; event < end; ++event) {
+        ATOLL_TRY(all.its.map_event(device.device_id, event, gic::first_lpi + index * lpis_per_device + event,
+                                    vm.vcpus[0]->home.value));
     }
     return {};
+}
+
+// ---- what the guest's commands to its own ITS map; that ITS's lock is held ----
+
+AssignedDevice* device_of(Vm& vm, u32 device_id) {
+    for (AssignedDevice& device : all_devices(*vm.world)) {
+        if (device.vm == &vm && device.devfn() == device_id) {
+            return &device;
+        }
+    }
+    return nullptr;
+}
+
+constexpr u32 no_translation = gic::first_lpi - 1; // what AssignedDevice::lpis counts from
+
+void on_event_mapped(void* context, u32 device_id, u32 event, u32 lpi) {
+    AssignedDevice* const device = device_of(*static_cast<Vm*>(context), device_id);
+    if (device != nullptr && event < lpis_per_device) {
+        device->lpis[event].store(lpi == 0 ? u16{0} : static_cast<u16>(lpi - no_translation),
+                                  std::memory_order_relaxed);
+    }
+}
+
+void on_device_mapped(void* context, u32 device_id) {
+    if (AssignedDevice* const device = device_of(*static_cast<Vm*>(context), device_id); device != nullptr) {
+        for (auto& lpi : device->lpis) {
+            lpi.store(0, std::memory_order_relaxed);
+        }
+    }
+}
+
+/// What a message of the device means to its VM.
+VcpuMask deliver(AssignedDevice& device, u32 event) {
+    Vm& vm = *device.vm;
+    if (vm.its == nullptr) {
+        return vm.gic.pulse(Intid{event});
+    }
+    const u32 lpi = device.lpis[event].load(std::memory_order_relaxed);
+    return lpi != 0 && vm.its->its.enabled() ? vm.its->lpis.arrive(lpi + no_translation) : 0;
 }
 
 Status assign_one(World& world, Vm& vm, pci::VirtualBridge& bridge, const PciAddress& address) {
@@ -132,7 +176,7 @@ Status assign_one(World& world, Vm& vm, pci::VirtualBridge& bridge, const PciAdd
     device.intx = static_cast<u16>(found.intx);
     device.line = found.intx == 0 ? u8{0} : static_cast<u8>(line_for(world, vm, found.intx));
     device.slot = free_slot(world, vm, found.intx == 0 ? 0 : found.function->interrupt_pin, device.line);
-    ATOLL_TRY(map_messages(all, device, index, vm.vcpus[0]->home.value));
+    ATOLL_TRY(map_messages(all, device, index, vm));
     ATOLL_TRY(bridge.add(*found.function, device.devfn(), found.intx != 0));
     device.vm = &vm;
     ++all.device_count;
@@ -190,6 +234,9 @@ Status assign_devices(World& world, Vm& vm, pci::VirtualBridge& bridge) {
     ATOLL_TRY(bridge.init(
         {guest_map::pci_mem32, guest_map::pci_mem64, hooks, {&world, &now_us}, world.passthrough->mmio}));
     vm.gic.set_host_lines({&vm, &resample_line});
+    if (vm.its != nullptr) {
+        vm.its->its.set_listener({&vm, &on_event_mapped, &on_device_mapped});
+    }
     for (const PciAddress& address : vm.config->devices) {
         ATOLL_TRY(assign_one(world, vm, bridge, address));
     }
@@ -251,7 +298,7 @@ void disconnect_devices(Vm& vm) {
 namespace {
 
 /// `burst_limit` messages have come since the last look.
-void check_burst(World& world, AssignedDevice& device, u32 index, u32 spi) {
+void check_burst(World& world, AssignedDevice& device, u32 index, u32 event) {
     const u64 now = hw::counter();
     const u64 span = burst_ms * world.counter_hz / 1000;
     const bool storm = now - device.burst_began < span;
@@ -261,19 +308,19 @@ void check_burst(World& world, AssignedDevice& device, u32 index, u32 spi) {
         return;
     }
     Passthrough& all = *world.passthrough;
-    const u32 lpi = gic::first_lpi + index * lpis_per_device + spi;
-    if (!all.its.set_enabled(lpi, device.device_id, spi, false).ok()) {
+    const u32 lpi = gic::first_lpi + index * lpis_per_device + event;
+    if (!all.its.set_enabled(lpi, device.device_id, event, false).ok()) {
         return;
     }
     // The bit after the masking and before the deadline: whoever finds it lets go what is masked.
-    device.held_back[spi / 32].fetch_or(1u << (spi % 32), std::memory_order_release);
+    device.held_back[event / 32].fetch_or(1u << (event % 32), std::memory_order_release);
     all.let_go_at.store(now + span, std::memory_order_release);
     bring_forward(world.devices_deadline, now + span);
     hw::send_kick(PcpuIndex{0}); // it arms its timer anew
     ++device.storms;
     if (may_report(*device.vm)) {
-        log::warn("{}: device {}: over {} messages in {} ms: that interrupt (SPI {}) waits for {} ms",
-                  device.vm->name(), PciText(device.address).text(), burst_limit, burst_ms, spi, burst_ms);
+        log::warn("{}: device {}: over {} messages in {} ms: that interrupt (event {}) waits for {} ms",
+                  device.vm->name(), PciText(device.address).text(), burst_limit, burst_ms, event, burst_ms);
     }
 }
 
@@ -287,9 +334,9 @@ void let_messages_go(World& world) {
         for (u32 word = 0; word < std::size(device.held_back); ++word) {
             for (u32 bits = device.held_back[word].exchange(0, std::memory_order_acquire); bits != 0;
                  bits &= bits - 1) {
-                const u32 spi = 32 * word + static_cast<u32>(std::countr_zero(bits));
-                static_cast<void>(all.its.set_enabled(gic::first_lpi + index * lpis_per_device + spi,
-                                                      device.device_id, spi, true));
+                const u32 event = 32 * word + static_cast<u32>(std::countr_zero(bits));
+                static_cast<void>(all.its.set_enabled(gic::first_lpi + index * lpis_per_device + event,
+                                                      device.device_id, event, true));
             }
         }
     }
@@ -309,7 +356,7 @@ void on_lpi(World& world, u32 lpi) {
     if (++device.burst >= burst_limit) [[unlikely]] {
         check_burst(world, device, index, number % lpis_per_device);
     }
-    kick_vcpus(*device.vm, device.vm->gic.pulse(Intid{number % lpis_per_device}));
+    kick_vcpus(*device.vm, deliver(device, number % lpis_per_device));
 }
 
 bool on_host_line(World& world, Intid spi) {

@@ -27,7 +27,7 @@ struct Vm;
 struct World;
 
 constexpr unsigned max_assigned_devices = vgic::max_its_devices;
-constexpr u32 lpis_per_device = 256; // LPI 8192 + 256 * index + the VM's SPI: found with a shift
+constexpr u32 lpis_per_device = 256; // LPI 8192 + 256 * index + EventID: found with a shift
 static_assert(max_assigned_devices * lpis_per_device <= vgic::lpi_count);
 
 struct AssignedDevice {
@@ -42,6 +42,8 @@ struct AssignedDevice {
     AssignedDevice* next_on_line = nullptr;
     std::atomic<bool> connected{false};
     std::atomic<u64> messages{0};
+    /// By EventID: the LPI that the VM's own ITS makes of it, less 8191; 0: none. Written with that ITS's lock held.
+    std::atomic<u16> lpis[lpis_per_device] = {};
     u64 faults = 0;
     std::atomic<bool> stray_told{false}; // that it still tried to reach memory after its VM's end
     // Against storms of messages; the pCPU that its LPIs go to counts.

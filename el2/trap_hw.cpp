@@ -8,6 +8,7 @@
 #include "el2/housekeeping.hpp"
 #include "el2/hw.hpp"
 #include "el2/inject.hpp"
+#include "el2/its.hpp"
 #include "el2/lifecycle.hpp"
 #include "el2/panic.hpp"
 #include "el2/passthrough.hpp"
@@ -156,6 +157,12 @@ Vcpu& schedule(PerCpu& cpu, Vcpu* loaded) {
     return *next;
 }
 
+/// Part of the commands that wait for this vCPU, and an interrupt, which might be the end of its slice.
+[[gnu::noinline]] void run_its(PerCpu& cpu, Vcpu& vcpu) {
+    its_step(vcpu);
+    handle_interrupt(cpu, &vcpu, GicV3::acknowledge());
+}
+
 /// Before a guest is entered: everything that was noted for it or for this pCPU. Returns leave when somebody
 /// else is to run instead. Interrupts are looked at a bounded number of times: what other pCPUs post after
 /// that comes with an SGI, so that a VM whose vCPUs keep posting cannot hold the pCPU at EL2.
@@ -176,6 +183,10 @@ Vcpu& schedule(PerCpu& cpu, Vcpu* loaded) {
         }
         if (vgic::relist_sgis(*vcpu.gic, *cpu.list_registers)) [[likely]] {
             return action::resume; // whoever posts from now on also sends an SGI, which ends the guest's turn
+        }
+        if (its_waits(vcpu)) [[unlikely]] {
+            run_its(cpu, vcpu);
+            continue;
         }
         if (flushes++ == max_flushes) {
             return action::resume;

@@ -23,6 +23,7 @@ class VirtualBridge;
 
 namespace atl::el2 {
 
+struct VmIts;
 struct World;
 
 /// Transitions, all under World::lifecycle_lock [el2/lifecycle.cpp]:
@@ -64,6 +65,7 @@ struct Vm {
     mmio_emul::Bus bus{};
     mmio_emul::Pl011 uart{};
     mmio_emul::Pl031 rtc{};
+    VmIts* its = nullptr;                 // of a VM with an emulated ITS [el2/its.hpp]
     pci::VirtualBridge* bridge = nullptr; // of a VM with passthrough devices [el2/passthrough.hpp]
     LastVcpu last_on[max_pcpus]{};
     Pa time_page{}; // of stolen-time records

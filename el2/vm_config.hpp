@@ -15,8 +15,9 @@ namespace atl::el2 {
 namespace guest_map {
 constexpr Range<Ipa> gicd{Ipa{0x0800'0000}, 64 * kib};
 constexpr Ipa gicr_base{0x080a'0000};
-constexpr u64 gicr_stride = 128 * kib; // one redistributor for each vCPU
-constexpr Ipa msi_page{0x0809'0000};   // behind it the host ITS's doorbell; only in VMs with devices
+constexpr u64 gicr_stride = 128 * kib;                 // one redistributor for each vCPU
+constexpr Range<Ipa> its{Ipa{0x0808'0000}, 128 * kib}; // control and translation frame
+constexpr Ipa msi_page{0x0809'0000}; // the latter; in VMs with devices the host ITS's is behind it
 constexpr Range<Ipa> uart{Ipa{0x0900'0000}, 4 * kib};
 constexpr Range<Ipa> rtc{Ipa{0x0901'0000}, 4 * kib};
 constexpr Ipa stolen_time{0x090a'0000}; // one page, read-only; told by PV_TIME_ST only
@@ -34,9 +35,9 @@ constexpr u32 rtc_spi = 2;                                                // INT
 constexpr u32 lagoon_spi = 8; // INTID 40, edge: FF-A notification pending
 constexpr u32 first_spi = 32;
 constexpr u32 pci_spi = 3;     // INTx: INTIDs 35 to 38, by slot and pin
-constexpr u32 first_mbi = 96;  // INTIDs that MSIs may use, in VMs with devices
+constexpr u32 first_mbi = 96;  // INTIDs that MSIs may use, in VMs with devices and MsiKind::mbi
 constexpr u32 mbi_count = 128; // 96 to 223
-constexpr unsigned spis = 64, spis_with_devices = first_mbi + mbi_count - first_spi;
+constexpr unsigned spis = 64, spis_with_mbi = first_mbi + mbi_count - first_spi;
 constexpr u32 ppi_timer_secure = 13, ppi_timer_el1 = 14, ppi_timer_virtual = 11, ppi_timer_el2 = 10;
 } // namespace guest_map
 
@@ -85,6 +86,12 @@ struct PciText {
     char chars[12];
 };
 
+/// What a device's message is to the guest.
+enum class MsiKind : u8 {
+    its, // an event of the VM's emulated ITS, which makes an LPI of it
+    mbi, // a message-based SPI; the VM has no ITS and no LPIs
+};
+
 enum class CrashPolicy : u8 { stop, restart };
 
 /// What a VM's counters count: time as it passes, or only while the VM runs or sleeps of its own will.
@@ -109,6 +116,7 @@ struct VmConfig {
     std::span<const u8> ramdisk; // in the bundle; empty: none
     VmMask share_with = 0;       // symmetric: both manifests nodes list each other
     StaticVector<PciAddress, max_devices_per_vm> devices;
+    MsiKind msi = MsiKind::its;
     bool autostart = true;
     bool focus = false; // has the keyboard first; at most one VM
     CrashPolicy on_crash = CrashPolicy::stop;
@@ -124,6 +132,9 @@ struct RamBanks {
 constexpr RamBanks ram_banks(u64 ram_bytes) {
     const u64 low = ram_bytes < guest_map::ram_low_max ? ram_bytes : guest_map::ram_low_max;
     return {{guest_map::ram_base, low}, {guest_map::ram_high_base, ram_bytes - low}};
+}
+constexpr unsigned spis_of(const VmConfig& vm) {
+    return vm.devices.empty() || vm.msi == MsiKind::its ? guest_map::spis : guest_map::spis_with_mbi;
 }
 constexpr Range<Ipa> window_of(const VmConfig& vm) {
     return {guest_map::window_base, vm.window_bytes};

@@ -3,6 +3,8 @@
 // el2/switch_hw.cpp.
 #include "tests/support/el2_world.hpp"
 
+#include "el2/its.hpp"
+
 #include <cstring>
 #include <utility>
 
@@ -260,6 +262,8 @@ Vcpu* Machine::enter(unsigned cpu_index, unsigned max_job_steps) {
                 housekeep(world, hw().counter);
             }
             retarget(c, at);
+        } else if (its_waits(*at)) {
+            its_step(*at);
         } else if (at->gic->needs_flush()) {
             kick_vcpus(*at->vm, vgic::flush(at->vm->gic, at->index, hw().here().lrs));
         } else {

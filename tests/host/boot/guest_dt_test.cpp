@@ -5,6 +5,7 @@
 #include "boot/fdt.hpp"
 #include "boot/guest_dt.hpp"
 #include "boot/platform.hpp"
+#include "lib/arch/its.hpp"
 #include "tests/host/boot/tree.hpp"
 
 using namespace atl;
@@ -185,6 +186,7 @@ TEST_CASE("guest device tree: everything that EL2 emulates, and the peers") {
 TEST_CASE("guest device tree: a VM's host bridge, as the reader of the host's understands it") {
     VmConfig vm = make_vm(512, 32 * mib);
     REQUIRE(vm.devices.push_back({0, 0, 2, 0}));
+    vm.msi = el2::MsiKind::mbi;
     const auto layout = plan_guest(vm);
     alignas(8) static u8 buffer[guest_dtb_bytes];
     const auto size = write_guest_dt(vm, {&vm, 1}, *layout, {}, buffer);
@@ -214,12 +216,36 @@ TEST_CASE("guest device tree: a VM's host bridge, as the reader of the host's un
     REQUIRE(mbi.ok());
     CHECK(mbi->cell(0) == map::first_mbi);
     CHECK(mbi->cell(1) == map::mbi_count);
-    CHECK(map::first_mbi + map::mbi_count <= map::first_spi + map::spis_with_devices);
+    CHECK(map::first_mbi + map::mbi_count <= map::first_spi + map::spis_with_mbi);
     CHECK(number(*view, "/intc@8000000", "mbi-alias") == map::msi_page.value);
 }
 
+TEST_CASE("guest device tree: an ITS that translates the RequesterIDs of the VM's bus") {
+    VmConfig vm = make_vm(64, 4096);
+    REQUIRE(vm.devices.push_back({0, 0, 2, 0}));
+    const auto layout = plan_guest(vm);
+    alignas(8) u8 buffer[8192];
+    const auto size = write_guest_dt(vm, {&vm, 1}, *layout, {}, buffer);
+    REQUIRE(size.ok());
+    const auto view = FdtView::open(std::span<const u8>(buffer, *size));
+    REQUIRE(view.ok());
+    Platform platform;
+    test::Sentences sentences;
+    REQUIRE_MESSAGE(read_platform(*view, Mpidr{0}, platform, sentences.sink).ok(), sentences.text());
+    namespace map = el2::guest_map;
+    const auto its = view->find("/intc@8000000/its@8080000");
+    REQUIRE(its.ok());
+    CHECK(platform.gic.its == Range<Pa>{Pa{map::its.base.value}, map::its.size});
+    CHECK(platform.gic.its_phandle == view->phandle(*its));
+    CHECK(map::msi_page.value == map::its.base.value + gic::gits::translation_frame);
+    CHECK(platform.pci.msi.translate(0x18, platform.gic.its_phandle).value_or(0) == 0x18);
+    CHECK(!view->has(*view->find("/intc"), "mbi-ranges"));
+    CHECK(!view->has(*view->find("/intc"), "msi-controller"));
+}
+
 TEST_CASE("guest device tree: nothing that is not there") {
-    const VmConfig vm = make_vm(64, 4096);
+    VmConfig vm = make_vm(64, 4096);
+    vm.msi = el2::MsiKind::mbi;
     const auto layout = plan_guest(vm);
     alignas(8) u8 buffer[8192];
     const auto size = write_guest_dt(vm, {&vm, 1}, *layout, {}, buffer);
@@ -229,6 +255,7 @@ TEST_CASE("guest device tree: nothing that is not there") {
     CHECK(!view->find("/firmware").ok());
     CHECK(!view->find("/pcie").ok());
     CHECK(!view->has(*view->find("/intc"), "mbi-ranges"));
+    CHECK(!view->find("/intc/its").ok());
     CHECK(!view->find("/reserved-memory").ok());
     CHECK(!view->find("/memory@100000000").ok());
     CHECK(!view->has(*view->find("/chosen"), "kaslr-seed"));

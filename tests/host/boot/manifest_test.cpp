@@ -23,7 +23,7 @@ TEST_CASE("manifest: a full one") {
         alpha { cpus = <2>; memory-mib = <256>; kernel = "linux"; ramdisk = "rootfs"; bootargs = "console=ttyAMA0";
                 share-with = "beta", "raw1"; start-after = "beta"; devices = "0000:00:02.0", "0000:01:1f.7"; };
         beta { memory-mib = <64>; kernel = "linux"; share-with = "alpha"; share-window-mib = <64>; console-focus;
-               on-crash = "restart"; };
+               on-crash = "restart"; msi = "mbi"; };
         raw1 { memory-mib = <2>; kernel = "payload"; start = "manual"; };)"));
     REQUIRE_MESSAGE(r.status.ok(), r.sentences.text());
     REQUIRE(r.manifest.vms.size() == 3);
@@ -51,6 +51,8 @@ TEST_CASE("manifest: a full one") {
     CHECK(beta.window_bytes == 64 * mib);
     CHECK(beta.focus);
     CHECK(beta.on_crash == el2::CrashPolicy::restart);
+    CHECK(alpha.msi == el2::MsiKind::its);
+    CHECK(beta.msi == el2::MsiKind::mbi);
     CHECK(beta.share_with == el2::vm_bit(VmId{1}));
     const el2::VmConfig& raw = r.manifest.vms[2];
     CHECK(raw.kernel.kind == el2::ImageKind::raw);
@@ -126,6 +128,8 @@ TEST_CASE("manifest: each mistake refuses its VM with its sentence, and the othe
          "start = \"later\": it is either \"manual\" or \"auto\""},
         {"memory-mib = <16>; kernel = \"linux\"; on-crash = <1>;",
          "on-crash = <1>: it is either \"stop\" or \"restart\""},
+        {"memory-mib = <16>; kernel = \"linux\"; msi = \"v2m\";",
+         "msi = \"v2m\": it is either \"mbi\" or \"its\""},
         {"memory-mib = <16>; kernel = \"linux\"; console-focus = <1>;",
          "console-focus = <1>: it takes no value"},
         {"memory-mib = <16>; kernel = \"linux\"; devices = \"00:02.0\";", "\"00:02.0\" is no PCI address"},

@@ -5,7 +5,7 @@
 
 #include "el2/housekeeping.hpp"
 #include "el2/passthrough.hpp"
-#include "tests/support/el2_world.hpp"
+#include "tests/support/el2_its_guest.hpp"
 #include "tests/support/its_model.hpp"
 #include "tests/support/pci_model.hpp"
 #include "tests/support/smmu_model.hpp"
@@ -33,8 +33,10 @@ struct Rig {
     PciFn& nic;
     std::unique_ptr<Passthrough> all = std::make_unique<Passthrough>();
     pci::VirtualBridge bridges[2]{};
+    std::unique_ptr<ItsGuest> guests[2]; // with an ITS of their own
 
-    Rig() : nvme(bus.add(nullptr, 2, 0, 0x0010'1b36, 0x010802)), nic(bus.add(nullptr, 3, 0, 0x10d3'8086)) {
+    explicit Rig(bool with_its = false)
+        : nvme(bus.add(nullptr, 2, 0, 0x0010'1b36, 0x010802)), nic(bus.add(nullptr, 3, 0, 0x10d3'8086)) {
         nvme.bar64(0, 0x4000);
         nvme.add_msix(0x40, 65, 0, 0x2000, 0x3000);
         nvme.add_pcie(0x80, 0, true);
@@ -69,9 +71,12 @@ struct Rig {
         for (unsigned id = 1; id <= 2; ++id) {
             vgic::Config gic;
             gic.vcpus = m.vm(id).vcpu_count;
-            gic.spis = guest_map::spis_with_devices;
+            gic.spis = guest_map::spis_with_mbi;
             REQUIRE(m.vm(id).gic.init(gic).ok());
             REQUIRE(m.configs[id - 1]->devices.push_back(id == 1 ? nvme_at : nic_at));
+            if (with_its) {
+                guests[id - 1] = std::make_unique<ItsGuest>(m, id);
+            }
             REQUIRE(assign_devices(m.world, m.vm(id), bridges[id - 1]).ok());
         }
     }
@@ -213,6 +218,92 @@ TEST_CASE("passthrough: messages become SPIs of the device's own VM, and of nobo
     }
     CHECK(r.device(1).messages.load() == 1);
     CHECK(r.device(2).messages.load() == 0);
+}
+
+TEST_CASE(
+    "passthrough: with an ITS of its VM's own a message is the event that the guest mapped, and an LPI") {
+    using namespace gic::its_command;
+    Rig r(true);
+    r.boot(1);
+    r.boot(2);
+    ItsGuest& one = *r.guests[0];
+    ItsGuest& two = *r.guests[1];
+    one.start();
+    two.start();
+    const u32 mine = u32{r.device(1).slot} << 3; // its RequesterID on the VM's bus
+    const u32 theirs = u32{r.device(2).slot} << 3;
+    const u32 lpi = gic::first_lpi + 17;
+    CHECK((one.read(gic::gits::typer) >> 8 & 31) == 7); // EventIDs of 8 bits, as the host's ITS is told
+    const u32 message = r.its.msi(nvme_stream.value, 5);
+    REQUIRE(message >= gic::first_lpi);
+    REQUIRE(r.its.msi(nvme_stream.value, 255) != 0);
+    CHECK(r.its.msi(nvme_stream.value, 256) == 0);
+    on_lpi(r.m.world, message); // nothing is mapped
+    CHECK_FALSE(one.pending(lpi));
+    REQUIRE(one.map(mine, 5, lpi));
+    REQUIRE(two.map(theirs, 5, lpi)); // the same numbers, another VM
+    on_lpi(r.m.world, message);
+    CHECK(one.pending(lpi));
+    CHECK_FALSE(two.pending(lpi));
+    on_lpi(r.m.world, message + 1); // another event
+    CHECK(one.command(clear(mine, 5)));
+    CHECK_FALSE(one.pending(lpi));
+
+    // What the guest's memory says by now is of no consequence: the translation was made when it was mapped.
+    one.put64(ItsGuest::itt(mine).value + 8 * 5, 0);
+    on_lpi(r.m.world, message);
+    CHECK(one.pending(lpi));
+    CHECK(one.command(mapti(mine, 5, lpi + 1, 0)));
+    one.configure(lpi + 1, true);
+    CHECK(one.command(inv(mine, 5)));
+    on_lpi(r.m.world, message);
+    CHECK(one.pending(lpi + 1));
+    CHECK(one.command(discard(mine, 5)));
+    on_lpi(r.m.world, message);
+    CHECK_FALSE(one.pending(lpi + 1));
+    REQUIRE(one.map(mine, 5, lpi));
+    CHECK(one.command(mapd(mine, 4, {}, false)));
+    on_lpi(r.m.world, message);
+    CHECK(one.command(mapd(mine, 4, ItsGuest::itt(mine), true)));
+    on_lpi(r.m.world, message);
+    // The VM's other DeviceIDs, and the other VM's, are not this device.
+    REQUIRE(one.map(theirs + 8, 5, lpi + 2));
+    REQUIRE(two.map(mine + 8, 5, lpi + 2));
+    on_lpi(r.m.world, message);
+    CHECK_FALSE(one.pending(lpi + 2));
+    CHECK_FALSE(two.pending(lpi + 2));
+    // Off: nothing is translated.
+    REQUIRE(one.map(mine, 5, lpi + 3));
+    one.write(gic::gits::ctlr, 0, 4);
+    on_lpi(r.m.world, message);
+    CHECK_FALSE(one.pending(lpi + 3));
+    one.write(gic::gits::ctlr, 1, 4);
+    on_lpi(r.m.world, message);
+    CHECK(one.pending(lpi + 3));
+    CHECK(r.its.mistakes == 0);
+}
+
+TEST_CASE("passthrough: a new life of the VM knows no event of the last one") {
+    Rig r(true);
+    r.boot(1);
+    ItsGuest& one = *r.guests[0];
+    one.start();
+    const u32 mine = u32{r.device(1).slot} << 3;
+    const u32 lpi = gic::first_lpi + 17;
+    REQUIRE(one.map(mine, 5, lpi));
+    stop_vm(r.m.vm(1), AfterStop::restart, false);
+    for (unsigned i = 0; i < 500 && (i == 0 || r.m.vm(1).state != VmState::running); ++i) {
+        r.m.settle();
+        r.pass_ms(1);
+    }
+    REQUIRE(r.m.vm(1).state == VmState::running);
+    one.start();
+    one.configure(lpi, true);
+    on_lpi(r.m.world, r.its.msi(nvme_stream.value, 5));
+    CHECK_FALSE(one.pending(lpi));
+    REQUIRE(one.map(mine, 5, lpi));
+    on_lpi(r.m.world, r.its.msi(nvme_stream.value, 5));
+    CHECK(one.pending(lpi));
 }
 
 TEST_CASE("passthrough: a storm of messages waits, others go on, and nothing is lost") {
