@@ -19,6 +19,9 @@ BARE = [
            [*done("alpha"), Off()],
            image="build/guests/bare/timers.img", machine="gic-version=3", cpu=cpu, smp=1, memory="128M", timeout=30)
       for cpu in ("cortex-a72", "max")],
+    Case("floor-its", "payload its on the bare machine: QEMU's own ITS does what the payload expects",
+         [*done("alpha"), Off()],
+         image="build/guests/bare/its.img", machine="gic-version=3", smp=2, memory="128M", timeout=60),
     Case("smoke", "one bare guest: prints, takes a timer interrupt and an SGI, switches off",
          [Expect(r"\[atoll\] "), *passed("alpha", "smoke.sgi", "smoke.timer", "smoke.timer_wfi"), *done("alpha")],
          "smoke", ("BOOT-1", "VCPU-1", "IRQ-1", "TIME-1"), smp=1),
@@ -57,6 +60,12 @@ BARE = [
     Case("psci-one-cpu", "the same with four vCPUs on one CPU",
          [Expect("psci: boot"), Send("o"), *done("alpha")],
          "psci-four", ("PSCI-1", "SCHED-1"), smp=1, timeout=60),
+    *[Case(f"its{name}", "the same payload on the emulated ITS: every command, affinity, masking, pending tables, errors",
+           done("alpha"), "its", ("ITS-1",), cpu=cpu, smp=smp, timeout=60)
+      for name, cpu, smp in (("", "cortex-a72", 2), ("-one-cpu", "neoverse-n1", 1), ("-max", "max", 2))],
+    *[Case(f"its-hostile{name}", "random registers, tables and commands of one guest's ITS; the other guest's works as before",
+           ALL_DONE, "its-hostile", ("ITS-2", "CONT-3"), smp=smp, timeout=120)
+      for name, smp in (("", 2), ("-one-cpu", 1))],
     Case("ffa", "share, read-only fault, relinquish, reclaim between two bare guests",
          ALL_DONE,
          "ffa", ("SHARE-1", "SHARE-2", "SHARE-3"), smp=2, timeout=60),

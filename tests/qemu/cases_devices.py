@@ -122,7 +122,10 @@ DEVICE_CASES = [
            [*BOTH_UP, Send(FOCUS["alpha"], 0.3),
             *block_device("alpha", "nvme0n1"), *block_device("alpha", "vda"), *network_card("alpha", 4, "e1000e"),
             *network_card("alpha", 5, "igb"), *network_card("alpha", 6, "virtio_net"),
-            Send(MONITOR, 0.5), Send("devices\r", 0.5), Expect("0000:00:02.0"),
+            # Its own ITS makes LPIs of their messages. [a line for each vector of five devices]
+            *shell("alpha", "echo lpis: $(grep -cE 'ITS-(PCI-)?MSI' /proc/interrupts)", r"lpis: (?:1\d|2\d)"),
+            Send(MONITOR, 0.5), Send("devices\r", 0.5), Expect("0000:00:02.0"), Send("irqs alpha\r", 0.5),
+            Expect(r"vCPU 1 LPIs enabled"), Expect(r"ITS enabled, queue at 0x\w+, .* 0 refused .* LPIs signalled"),
             # A new life: everything is reset, and works again.
             *shell("alpha", "reboot -f", r"atoll: alpha is up"), *block_device("alpha", "nvme0n1"),
             *network_card("alpha", 4, "e1000e"), *shell("beta", "echo beside-$((40+2))", "beside-42")],
@@ -141,6 +144,9 @@ DEVICE_CASES = [
          "devices-intx", ("DMA-1",), machine=DEVICE_MACHINE, timeout=240, extra=plug(NVME, VIRTIO_BLK, E1000E, IGB, VIRTIO_NET)),
     Case("devices-two", "each of two guests has a device; one is switched off in the middle of a transfer, the other goes on",
          [*BOTH_UP,
+          # Alpha has no ITS: its disk's messages are SPIs.
+          *shell("alpha", "echo lpis: $(grep -c ITS- /proc/interrupts), spis: $(grep -cE 'MSI.* nvme' /proc/interrupts)",
+                 r"lpis: 0, spis: [2-9]"),
           *network_card("beta", 4, "e1000e"),
           *shell("alpha", "while :; do dd if=/dev/nvme0n1 of=/dev/null bs=1M iflag=direct 2>&-; done & echo run-$((1+1))", "run-2"),
           Send(MONITOR, 1.0), Send("stop alpha\r", 0.5), Expect(r"\[atoll\] alpha: is off"),
@@ -173,6 +179,10 @@ DEVICE_CASES = [
             *ALL_DONE],
            "dma", ("DMA-5", "DMA-6"), machine=DEVICE_MACHINE, cpu=cpu, smp=smp, timeout=90,
            extra=edus(2))
+      for name, cpu, smp in (("", "cortex-a72", 2), ("-one-cpu", "neoverse-n1", 1))],
+    *[Case(f"its-edu{name}", "messages of a device through its VM's own ITS: what was mapped arrives where it was sent, and nowhere else",
+           ALL_DONE, "its-edu", ("DMA-6", "ITS-1"), machine=DEVICE_MACHINE, cpu=cpu, smp=smp, timeout=90,
+           extra=("-device", "edu,dma_mask=0xffffffffffffffff,addr=2"))
       for name, cpu, smp in (("", "cortex-a72", 2), ("-one-cpu", "neoverse-n1", 1))],
     Case("dma-fault-injection", "an EL2 that forgets the SMMU's invalidation is caught: the device writes to a page that was reclaimed",
          [Expect(line("alpha", r"FAIL dma\.reclaimed_page_is_unchanged[^\r\n]*"))],
