@@ -4,6 +4,7 @@
 #include "boot/guest_dt.hpp"
 
 #include "boot/fdt.hpp"
+#include "lib/arch/gicv2.hpp"
 #include "lib/format.hpp"
 
 namespace atl::boot {
@@ -110,14 +111,14 @@ void write_cpus(FdtWriter& fdt, const VmConfig& vm) {
     fdt.end_node();
 }
 
-void write_interrupts(FdtWriter& fdt, const VmConfig& vm) {
-    fdt.begin_node(NodeName("intc", gicd.base.value).c_str());
+void write_gic_v2(FdtWriter& fdt) {
+    fdt.property_string("compatible", "arm,cortex-a15-gic");
+    fdt.property_cells("reg", {0, static_cast<u32>(gicd.base.value), 0, static_cast<u32>(gic::gicd::v2_frame_size), 0,
+                               static_cast<u32>(gicc.base.value), 0, static_cast<u32>(gicc.size)});
+}
+
+void write_gic_v3(FdtWriter& fdt, const VmConfig& vm) {
     fdt.property_string("compatible", "arm,gic-v3");
-    fdt.property_empty("interrupt-controller");
-    fdt.property_cells("#interrupt-cells", {3});
-    fdt.property_cells("#address-cells", {2});
-    fdt.property_cells("#size-cells", {2});
-    fdt.property_empty("ranges");
     fdt.property_cells("#redistributor-regions", {1});
     const u64 redistributors = gicr_stride * vm.vcpus;
     fdt.property_cells("reg", {0, static_cast<u32>(gicd.base.value), 0, static_cast<u32>(gicd.size), 0,
@@ -137,11 +138,28 @@ void write_interrupts(FdtWriter& fdt, const VmConfig& vm) {
         fdt.property_cells("mbi-ranges", {first_mbi, mbi_count});
         fdt.property_cells("mbi-alias", {0, static_cast<u32>(msi_page.value)});
     }
+}
+
+void write_interrupts(FdtWriter& fdt, const VmConfig& vm, GuestGic version) {
+    fdt.begin_node(NodeName("intc", gicd.base.value).c_str());
+    fdt.property_empty("interrupt-controller");
+    fdt.property_cells("#interrupt-cells", {3});
+    fdt.property_cells("#address-cells", {2});
+    fdt.property_cells("#size-cells", {2});
+    fdt.property_empty("ranges");
+    fdt.property_cells("phandle", {phandle_gic});
+    if (version == GuestGic::v2) {
+        write_gic_v2(fdt);
+    } else {
+        write_gic_v3(fdt, vm);
+    }
     fdt.end_node();
+    // A PPI's flags name the CPUs that have it, with GICv2 [Linux arm,gic binding].
+    const u32 flags = version == GuestGic::v2 ? level_high | ((1u << vm.vcpus) - 1) << 8 : level_high;
     fdt.begin_node("timer");
     fdt.property_string("compatible", "arm,armv8-timer");
-    fdt.property_cells("interrupts", {ppi, ppi_timer_secure, level_high, ppi, ppi_timer_el1, level_high, ppi,
-                                      ppi_timer_virtual, level_high, ppi, ppi_timer_el2, level_high});
+    fdt.property_cells("interrupts", {ppi, ppi_timer_secure, flags, ppi, ppi_timer_el1, flags, ppi,
+                                      ppi_timer_virtual, flags, ppi, ppi_timer_el2, flags});
     fdt.property_empty("always-on");
     fdt.end_node();
 }
@@ -246,7 +264,7 @@ void write_lagoon(FdtWriter& fdt, const VmConfig& vm, std::span<const VmConfig> 
 } // namespace
 
 Result<u32> write_guest_dt(const VmConfig& vm, std::span<const VmConfig> all, const GuestLayout& layout,
-                           const GuestEntropy& entropy, std::span<u8> out) {
+                           const GuestEntropy& entropy, GuestGic gic, std::span<u8> out) {
     FdtWriter fdt(out);
     fdt.begin_node("");
     fdt.property_string("model", "Atoll virtual machine");
@@ -260,7 +278,7 @@ Result<u32> write_guest_dt(const VmConfig& vm, std::span<const VmConfig> all, co
     write_chosen(fdt, vm, layout, entropy);
     write_memory(fdt, vm);
     write_cpus(fdt, vm);
-    write_interrupts(fdt, vm);
+    write_interrupts(fdt, vm, gic);
     write_devices(fdt);
     write_pci(fdt, vm);
     write_lagoon(fdt, vm, all);

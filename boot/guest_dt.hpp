@@ -2,7 +2,7 @@
 // Owns: where kernel, ramdisk and device tree go in a guest's RAM, and the device tree that a guest gets:
 // generated from what EL2 really emulates. Does not own: copying anything there; the address map itself
 // (el2/vm_config.hpp). Lock: none; pure. Spec: Linux booting.rst section 2 to 4; Devicetree Specification
-// v0.4; Linux bindings arm,gic-v3, arm,arch_timer, psci, pl011, arm,pl031, reserved-memory.
+// v0.4; Linux bindings arm,gic, arm,gic-v3, arm,arch_timer, psci, pl011, arm,pl031, reserved-memory.
 #pragma once
 #include <array>
 #include <span>
@@ -37,9 +37,13 @@ struct GuestEntropy {
     std::array<u8, 32> rng_seed{};
 };
 
+/// The interrupt controller that guests see: the host's, since its virtual interface is theirs.
+enum class GuestGic : u8 { v2, v3 };
+
 /// Writes the guest's tree to `out` (8-byte aligned; guest_dtb_bytes always suffice) and returns its size in
 /// bytes. `all` holds every VM, for the names of the peers. no_memory: `out` is too small.
 Result<u32> write_guest_dt(const el2::VmConfig& vm, std::span<const el2::VmConfig> all,
-                           const GuestLayout& layout, const GuestEntropy& entropy, std::span<u8> out);
+                           const GuestLayout& layout, const GuestEntropy& entropy, GuestGic gic,
+                           std::span<u8> out);
 
 } // namespace atl::boot

@@ -6,7 +6,7 @@
 #include "boot/manifest.hpp"
 #include "boot/platform.hpp"
 #include "el2/world.hpp"
-#include "vgic/gicv3_hw.hpp"
+#include "vgic/gic_hw.hpp"
 
 namespace atl::boot {
 
@@ -17,7 +17,7 @@ struct Host {
     Pa device_tree_pa{};
     Range<Pa> device_tree{};
     Range<Pa> image{};
-    vgic::GicV3 gic{};
+    vgic::Gic gic{};
     unsigned vmid_bits = 0;
     StaticVector<Range<Pa>, 72> occupied{}; // what the pool must not get
     std::span<const u8> bundle{};
@@ -33,6 +33,8 @@ struct Host {
     unsigned gic_architecture() const { return gic.architecture(); }
 
   private:
+    Status init_gic();
+    Status init_gic_of_cpu(const el2::PerCpu& cpu);
     Status init_its();
     Status map_image(El2Map& map);
     Status map_ram(El2Map& map);

@@ -12,7 +12,7 @@
 #include "lib/log.hpp"
 #include "stage2/tlb_hw.hpp"
 
-extern "C" char el2_vectors[];
+extern "C" char el2_vectors[], el2_vectors_gicv2[];
 extern "C" atl::u64 firmware_call(atl::u64 function, atl::u64 smc);
 
 namespace atl::boot {
@@ -220,6 +220,9 @@ Status Host::map_devices(El2Map& map) {
     for (const Range<Pa>& region : platform.gic.redistributors) {
         ATOLL_TRY(map_device(region));
     }
+    ATOLL_TRY(map_device(platform.gic.cpu_interface));
+    ATOLL_TRY(map_device(platform.gic.hypervisor_interface));
+    ATOLL_TRY(map_device(platform.gic.vcpu_interface));
     ATOLL_TRY(map_device(platform.gic.its));
     ATOLL_TRY(map_device(platform.smmu.registers));
     ATOLL_TRY(map_device(platform.pci.ecam));
@@ -306,9 +309,37 @@ void Host::configure_interrupts(unsigned cpu) {
     if (cpu == 0 && ids.uart != 0) {
         ATOLL_CHECK(gic.set_priority(index, Intid{ids.uart}, vgic::host_priority).ok());
         ATOLL_CHECK(gic.set_trigger(index, Intid{ids.uart}, vgic::Trigger::level).ok());
-        ATOLL_CHECK(gic.route(Intid{ids.uart}, platform.cpus[0].mpidr).ok());
+        ATOLL_CHECK(gic.route(Intid{ids.uart}, index).ok());
         ATOLL_CHECK(gic.enable(index, Intid{ids.uart}).ok());
     }
+}
+
+/// This CPU's vectors and its GIC's. With GICv2 the vectors are others [el2/interrupt_hw.cpp].
+Status Host::init_gic_of_cpu(const el2::PerCpu& cpu) {
+    if (gic.is_v2()) {
+        ATOLL_MSR(vbar_el2, reinterpret_cast<u64>(el2_vectors_gicv2));
+        arch::isb();
+    }
+    return gic.init_cpu(cpu.index, cpu.mpidr);
+}
+
+Status Host::init_gic() {
+    const HostGic& found = platform.gic;
+    if (found.kind == GicKind::v2) {
+        ATOLL_TRY(gic.init(vgic::GicV2Layout{found.distributor, found.cpu_interface, found.hypervisor_interface,
+                                             found.vcpu_interface}));
+        world->guest_cpu_interface = gic.v2().guest_interface().base;
+    } else {
+        vgic::GicV3Layout layout;
+        layout.distributor = found.distributor;
+        layout.stride = found.redistributor_stride;
+        for (const Range<Pa>& region : found.redistributors) {
+            ATOLL_CHECK(layout.redistributors.push_back(region));
+        }
+        ATOLL_TRY(gic.init(layout));
+    }
+    world->gic = &gic;
+    return {};
 }
 
 Status Host::init_cpus_and_gic() {
@@ -336,14 +367,7 @@ Status Host::init_cpus_and_gic() {
     }
     world->hooks.power_off = &power_off;
 
-    vgic::GicV3Layout layout;
-    layout.distributor = platform.gic.distributor;
-    layout.stride = platform.gic.redistributor_stride;
-    for (const Range<Pa>& region : platform.gic.redistributors) {
-        ATOLL_CHECK(layout.redistributors.push_back(region));
-    }
-    ATOLL_TRY(gic.init(layout));
-    world->gic = &gic;
+    ATOLL_TRY(init_gic());
     for (unsigned i = 0; i < platform.cpus.size(); ++i) {
         el2::PerCpu* const cpu = new (percpu_storage[i]) el2::PerCpu{};
         cpu->index = {static_cast<u8>(i)};
@@ -355,7 +379,7 @@ Status Host::init_cpus_and_gic() {
     }
     world->pcpu_count = 1;
     el2::set_this_cpu(world->pcpus[0]);
-    ATOLL_TRY(gic.init_cpu({0}, platform.cpus[0].mpidr));
+    ATOLL_TRY(init_gic_of_cpu(*world->pcpus[0]));
     el2::init_cpu_for_guests(world->geometry.vtcr);
     stage2::tlb_invalidate_all_local();
     configure_interrupts(0);
@@ -392,7 +416,7 @@ void secondary_main(el2::PerCpu& cpu) {
     const el2::IdRegisters ids = read_id_registers();
     const bool alike = ids[el2::id_index(7, 0)] == host.world->host_ids[el2::id_index(7, 0)] &&
                        ids[el2::id_index(7, 1)] == host.world->host_ids[el2::id_index(7, 1)];
-    if (!alike || !host.gic.init_cpu(cpu.index, cpu.mpidr).ok()) {
+    if (!alike || !host.init_gic_of_cpu(cpu).ok()) {
         // Guests are pinned but see one kind of CPU: a different one stays out.
         __atomic_store_n(&cpu.online, 2U, __ATOMIC_RELEASE);
         stop_here();

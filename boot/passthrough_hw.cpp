@@ -108,7 +108,7 @@ void Host::init_smmu() {
     for (const u32 intid : {platform.smmu.event_intid, platform.smmu.error_intid}) {
         if (intid == 0 || !gic.set_priority({0}, Intid{intid}, vgic::host_priority).ok() ||
             !gic.set_trigger({0}, Intid{intid}, vgic::Trigger::edge).ok() ||
-            !gic.route(Intid{intid}, platform.cpus[0].mpidr).ok() || !gic.enable({0}, Intid{intid}).ok()) {
+            !gic.route(Intid{intid}, {0}).ok() || !gic.enable({0}, Intid{intid}).ok()) {
             log::warn(
                 "SMMUv3: one of its interrupts cannot be used: faults of devices are stopped, but not told");
         }
@@ -117,7 +117,7 @@ void Host::init_smmu() {
 
 Status Host::init_its() {
     el2::Passthrough& all = *world->passthrough;
-    if (platform.gic.its.empty()) {
+    if (platform.gic.its.empty() || gic.is_v2()) {
         return Error::not_found;
     }
     ATOLL_TRY(all.its.init(platform.gic.its, {world, &any_pages, &free_pages}));
@@ -125,8 +125,8 @@ Status Host::init_its() {
     for (u8 cpu = 0; cpu < world->pcpu_count; ++cpu) {
         const auto pending = zeroed_pages(world, pending_order);
         ATOLL_TRY(pending);
-        ATOLL_TRY(gic.enable_lpis({cpu}, all.its.configuration_table(), *pending, all.its.coherent()));
-        ATOLL_TRY(all.its.map_collection(cpu, gic.its_target({cpu}, all.its.targets_are_addresses())));
+        ATOLL_TRY(gic.v3().enable_lpis({cpu}, all.its.configuration_table(), *pending, all.its.coherent()));
+        ATOLL_TRY(all.its.map_collection(cpu, gic.v3().its_target({cpu}, all.its.targets_are_addresses())));
     }
     return {};
 }

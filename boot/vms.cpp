@@ -89,7 +89,8 @@ Result<u32> write_device_tree(el2::World& world, el2::Vm& vm, std::span<u8> out)
     for (u8& byte : entropy.rng_seed) {
         byte = static_cast<u8>(next_random(world));
     }
-    return write_guest_dt(*vm.config, world.configs, *layout, entropy, out);
+    return write_guest_dt(*vm.config, world.configs, *layout, entropy,
+                          vm.gic.is_v2() ? GuestGic::v2 : GuestGic::v3, out);
 }
 
 Result<el2::Hooks::Placement> place(el2::World&, el2::Vm& vm) {
@@ -144,9 +145,11 @@ Status wire_devices(el2::World& world, el2::Vm& vm, unsigned priority_bits) {
     gic.vcpus = vm.vcpu_count;
     gic.spis = el2::spis_of(*vm.config);
     gic.priority_bits = priority_bits;
+    gic.gicv2 = world.guest_cpu_interface.value != 0;
+    vm.gicr_bytes = gic.gicv2 ? 0 : vm.vcpu_count * el2::guest_map::gicr_stride;
     gic.timer_pintid = static_cast<u16>(world.intids.virtual_timer);
     ATOLL_TRY(vm.gic.init(gic));
-    if (vm.config->msi == el2::MsiKind::its) {
+    if (vm.config->msi == el2::MsiKind::its && !gic.gicv2) {
         el2::VmIts* const its = make<el2::VmIts>(world);
         if (its == nullptr) {
             return Error::no_memory;
@@ -179,7 +182,7 @@ Status build_vm(Host& host, const el2::VmConfig& config, std::array<unsigned, ma
     for (unsigned i = 0; i < config.vcpus; ++i) {
         ATOLL_TRY(make_vcpu(world, *vm, i, least_loaded(world, load)));
     }
-    ATOLL_TRY(wire_devices(world, *vm, host.gic.lr_file({0}).priority_bits()));
+    ATOLL_TRY(wire_devices(world, *vm, host.gic.guest_priority_bits()));
     if (!config.devices.empty()) {
         pci::VirtualBridge* const bridge = make<pci::VirtualBridge>(world);
         if (bridge == nullptr) {

@@ -9,6 +9,7 @@
 #include "el2/its.hpp"
 #include "el2/lifecycle.hpp"
 #include "el2/passthrough.hpp"
+#include "el2/virtual_interface.hpp"
 #include "el2/world.hpp"
 #include "lib/arch/el2_regs.hpp"
 #include "lib/arch/esr.hpp"
@@ -58,6 +59,7 @@ template <GicFrame frame, bool write>
 template <GicFrame frame, bool write>
 [[gnu::noinline]] Reply gic_retry(Vcpu& vcpu, u64 offset, unsigned size, u64 value) {
     kick_vcpus(*vcpu.vm, hw::gic_flush(vcpu));
+    watch_deactivations(vcpu);
     const vgic::Access access = gic_attempt<frame, write>(vcpu, offset, size, value);
     kick_vcpus(*vcpu.vm, access.kick);
     return {access.value, access.retry ? Outcome::retry : Outcome::done};
@@ -93,7 +95,7 @@ template <bool write>
         return access_gic<GicFrame::distributor, write>(vcpu, gicd_offset, size, value);
     }
     const u64 gicr_offset = ipa.value - guest_map::gicr_base.value;
-    if (gicr_offset < vm.vcpu_count * guest_map::gicr_stride) {
+    if (gicr_offset < vm.gicr_bytes) {
         return access_gic<GicFrame::redistributors, write>(vcpu, gicr_offset, size, value);
     }
     if (vm.its != nullptr && guest_map::its.contains(ipa, size)) {
@@ -108,8 +110,12 @@ template <bool write>
     return {0, Outcome::nobody};
 }
 
-/// One access to the PCI windows of a VM with devices, where emulated devices have none. Not on the fast way.
-Reply access_pci(Vcpu& vcpu, Ipa ipa, bool write, unsigned size, u64 value) {
+/// One access where only some VMs have something: the PCI windows of those with devices, a GICv2's GICC_DIR. Not on the
+/// fast way.
+Reply access_other(Vcpu& vcpu, Ipa ipa, bool write, unsigned size, u64 value) {
+    if (access_dir(vcpu, ipa, write, size, value)) {
+        return {0, Outcome::done};
+    }
     u64 read = 0;
     const bool there = write ? pci_write(*vcpu.vm, vcpu.index, ipa, size, value)
                              : pci_read(*vcpu.vm, vcpu.index, ipa, size, read);
@@ -141,12 +147,12 @@ constexpr Action not_done(Outcome outcome) {
     return action::advance;
 }
 
-/// The same for an access with a valid syndrome. full_frame: it is in no PCI window.
-Action emulate_pci(Vcpu& vcpu, u64 esr, Ipa ipa) {
+/// The same for an access with a valid syndrome. full_frame: it is nowhere there.
+Action emulate_other(Vcpu& vcpu, u64 esr, Ipa ipa) {
     using namespace arch::DataAbort;
     const auto size = 1u << SAS::get(esr);
     const auto reg = static_cast<unsigned>(SRT::get(esr));
-    const Reply reply = access_pci(vcpu, ipa, WnR::test(esr), size, vcpu.reg(reg) & size_mask(size));
+    const Reply reply = access_other(vcpu, ipa, WnR::test(esr), size, vcpu.reg(reg) & size_mask(size));
     if (reply.outcome != Outcome::done) {
         return action::full_frame;
     }
@@ -205,7 +211,7 @@ Action emulate_instruction(Vcpu& vcpu, u64 esr, const hw::FaultAddress& fault) {
         Reply reply = access.write ? access_device<true>(vcpu, *ipa, access.size, values[i])
                                    : access_device<false>(vcpu, *ipa, access.size, 0);
         if (reply.outcome == Outcome::nobody) {
-            reply = access_pci(vcpu, *ipa, access.write, access.size, values[i]);
+            reply = access_other(vcpu, *ipa, access.write, access.size, values[i]);
         }
         switch (reply.outcome) {
         case Outcome::done:
@@ -295,7 +301,7 @@ Action on_data_abort(Vcpu& vcpu, u64 esr) {
         !arch::DataAbort::S1PTW::test(esr)) {
         Action action = emulate_access(vcpu, esr, fault.ipa);
         if (action == action::full_frame) {
-            action = emulate_pci(vcpu, esr, fault.ipa);
+            action = emulate_other(vcpu, esr, fault.ipa);
         }
         return action != action::full_frame ? action : on_memory_fault(vcpu, esr, fault);
     }

@@ -10,7 +10,7 @@
 #include "lib/arch/sysreg_hw.hpp"
 #include "lib/log.hpp"
 #include "stage2/cache_hw.hpp"
-#include "vgic/gicv3_hw.hpp"
+#include "vgic/gic_hw.hpp"
 
 namespace atl::el2::hw {
 namespace {
@@ -69,9 +69,13 @@ void send_kick(PcpuIndex target) {
     }
 }
 
-/// Whoever is first computes the value; all would store the same.
+/// Whoever is first computes the value; all would store the same. A GICv2 has no such value, and every kick comes here.
 [[gnu::noinline]] static void interrupt_first(PerCpu& target) {
-    const u64 value = vgic::GicV3::sgi_value(target.mpidr, kick_sgi);
+    const vgic::Gic& gic = *target.world->gic;
+    if (gic.is_v2()) {
+        return gic.send_sgi(target.index, kick_sgi);
+    }
+    const u64 value = gic.v3().sgi_value(target.index, kick_sgi);
     __atomic_store_n(&target.kick_value, value, __ATOMIC_RELAXED);
     vgic::GicV3::send_sgi(value);
 }
@@ -129,11 +133,11 @@ void set_guest_sp(u64 value) {
 }
 
 void prepare_spi(World& world, Intid spi, PcpuIndex target) {
-    vgic::GicV3& gic = *world.gic;
+    vgic::Gic& gic = *world.gic;
     const bool ok = gic.disable(target, spi).ok() &&
                     gic.set_priority(target, spi, vgic::host_priority).ok() &&
                     gic.set_trigger(target, spi, vgic::Trigger::level).ok() &&
-                    gic.route(spi, world.pcpus[target.value]->mpidr).ok();
+                    gic.route(spi, target).ok();
     if (!ok) {
         log::warn("SPI {} of the host's PCI bridge cannot be used", spi);
     }

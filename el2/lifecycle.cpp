@@ -6,6 +6,7 @@
 #include "el2/hw.hpp"
 #include "el2/its.hpp"
 #include "el2/passthrough.hpp"
+#include "el2/virtual_interface.hpp"
 #include "el2/vm_time.hpp"
 #include "el2/world.hpp"
 #include "lib/arch/el2_regs.hpp"
@@ -201,6 +202,7 @@ Status finish_load(World& world, Vm& vm, const Hooks::Placement& place) {
     if (place.has_device_tree) {
         ATOLL_TRY(write_device_tree(world, vm, place));
     }
+    ATOLL_TRY(map_virtual_interface(world, vm));
     vm.state = VmState::running;
     vm.crashed = false;
     ++vm.boots;

@@ -6,7 +6,7 @@
 #include "el2/symbols.hpp"
 #include "el2/world.hpp"
 #include "lib/arch/esr.hpp"
-#include "vgic/gicv3_hw.hpp"
+#include "vgic/gic_hw.hpp"
 
 namespace atl::el2 {
 namespace {
@@ -93,7 +93,7 @@ void stop_others() {
     for (unsigned i = 0; i < panic_world->pcpu_count; ++i) {
         const PerCpu* const cpu = panic_world->pcpus[i];
         if (cpu != nullptr && cpu != self && __atomic_load_n(&cpu->online, __ATOMIC_RELAXED) != 0) {
-            vgic::GicV3::send_sgi(cpu->mpidr, stop_sgi);
+            panic_world->gic->send_sgi(cpu->index, stop_sgi);
         }
     }
 }

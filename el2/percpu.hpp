@@ -56,7 +56,7 @@ struct alignas(64) PerCpu {
     RunQueue queue;       // any CPU, under its own lock
     Vm* jobs = nullptr;   // load and teardown work; changed under lifecycle_lock
     u32 attention = 0;    // any CPU sets it with a kick: more than the loaded vCPU's interrupts
-    u64 kick_value = 0;   // ICC_SGI1R_EL1 for a kick, once somebody has sent one
+    u64 kick_value = 0;   // ICC_SGI1R_EL1 for a kick, once somebody has sent one; 0 with GICv2
     u32 reap_pending = 0; // any CPU sets it: a VM with vCPUs here is stopping
     u32 online = 0;       // any CPU may read
     static constexpr unsigned history_size = 64;

@@ -8,35 +8,27 @@
 #include "el2/housekeeping.hpp"
 #include "el2/hw.hpp"
 #include "el2/inject.hpp"
+#include "el2/interrupt_hw.hpp"
 #include "el2/its.hpp"
 #include "el2/lifecycle.hpp"
 #include "el2/panic.hpp"
 #include "el2/passthrough.hpp"
 #include "el2/run.hpp"
 #include "el2/switch_hw.hpp"
+#include "el2/virtual_interface.hpp"
 #include "el2/world.hpp"
 #include "lib/arch/el2_regs.hpp"
 #include "lib/arch/esr.hpp"
 #include "lib/arch/sysreg_hw.hpp"
-#include "vgic/gicv3_hw.hpp"
+#include "vgic/gic_hw.hpp"
 
 extern "C" atl::el2::Action spill_and_call(atl::el2::Vcpu& vcpu, atl::u64 esr, atl::el2::SyncHandler handler);
 
 namespace atl::el2 {
 namespace {
 
-using vgic::GicV3;
-
-constexpr u32 first_special_intid = 1020;
 constexpr unsigned max_flushes = 2;         // in a row, before the guest runs on
 constexpr unsigned last_saved_register = 9; // el2/vectors.S save_volatile
-
-void record(PerCpu& cpu, const Vcpu& vcpu, u64 esr, u64 pc) {
-    ExitRecord& slot = cpu.history[cpu.history_next++ % PerCpu::history_size];
-    slot.esr = esr;
-    slot.pc = pc;
-    slot.vcpu = &vcpu;
-}
 
 GuestFrame* frame_of(Vcpu& vcpu) {
     return &vcpu;
@@ -56,52 +48,6 @@ GuestFrame* frame_of(Vcpu& vcpu) {
     ATOLL_MSR(spsr_el1, pstate);
     ATOLL_MSR(elr_el2, entry.pc);
     ATOLL_MSR(spsr_el2, entry.pstate);
-}
-
-/// Somebody has sent this pCPU an SGI: interrupts for the loaded vCPU are in its work word, the rest is
-/// looked for when it says so. Exchange: what was noted before a flag that is consumed here is seen by who
-/// acts on it.
-void on_kick(PerCpu& cpu) {
-    if (__atomic_load_n(&cpu.attention, __ATOMIC_RELAXED) != 0 &&
-        __atomic_exchange_n(&cpu.attention, 0U, __ATOMIC_ACQUIRE) != 0) {
-        cpu.work_pending |= work::retarget;
-    }
-}
-
-/// An interrupt that EL2 takes for itself. `loaded`: nullptr while the pCPU is idle. Priority is dropped and
-/// the interrupt deactivated here; the guest's own timer is the exception.
-void handle_interrupt(PerCpu& cpu, Vcpu* loaded, Intid intid) {
-    World& world = *cpu.world;
-    if (intid.value >= first_special_intid) {
-        if (intid.value >= gic::first_lpi) { // LPIs have no active state: nothing to deactivate
-            GicV3::drop_priority(intid);
-            on_lpi(world, intid.value);
-        }
-        return; // or spurious: it went away meanwhile
-    }
-    GicV3::drop_priority(intid);
-    if (intid.value == kick_sgi) {
-        on_kick(cpu);
-    } else if (intid.value == world.intids.virtual_timer && loaded != nullptr) {
-        vgic::inject_timer(loaded->vm->gic, loaded->index, *cpu.list_registers);
-        return; // the guest deactivates it
-    } else if (intid.value == world.intids.el2_timer) {
-        on_timer(cpu, loaded);
-    } else if (intid.value == world.intids.maintenance && loaded != nullptr) {
-        kick_vcpus(*loaded->vm, vgic::maintenance(loaded->vm->gic, loaded->index, *cpu.list_registers));
-    } else if (intid.value == world.intids.uart) {
-        world.console.on_interrupt(world);
-    } else if (intid.value == stop_sgi) {
-        stop_for_panic();
-    } else if (intid.value == world.intids.smmu_event) {
-        on_smmu_error(world); // an overflow is told there, and is to be counted before the queue is emptied
-        on_smmu_event(world);
-    } else if (intid.value == world.intids.smmu_error) {
-        on_smmu_error(world);
-    } else if (on_host_line(world, intid)) {
-        return; // the guest's deactivation lets it go
-    }
-    GicV3::deactivate(intid);
 }
 
 [[gnu::noinline]] void housekeep_now(PerCpu& cpu) {
@@ -134,7 +80,7 @@ inline void boot_cpu_duties(PerCpu& cpu) {
             arch::wfi();
             cpu.idle_ticks += hw::counter() - asleep;
         }
-        handle_interrupt(cpu, nullptr, GicV3::acknowledge());
+        take_interrupt(cpu, nullptr);
     }
 }
 
@@ -160,7 +106,7 @@ Vcpu& schedule(PerCpu& cpu, Vcpu* loaded) {
 /// Part of the commands that wait for this vCPU, and an interrupt, which might be the end of its slice.
 [[gnu::noinline]] void run_its(PerCpu& cpu, Vcpu& vcpu) {
     its_step(vcpu);
-    handle_interrupt(cpu, &vcpu, GicV3::acknowledge());
+    take_interrupt(cpu, &vcpu);
 }
 
 /// Before a guest is entered: everything that was noted for it or for this pCPU. Returns leave when somebody
@@ -192,6 +138,7 @@ Vcpu& schedule(PerCpu& cpu, Vcpu* loaded) {
             return action::resume;
         }
         const VcpuMask others = vgic::flush(vcpu.vm->gic, vcpu.index, *cpu.list_registers);
+        watch_deactivations(vcpu);
         if (others != 0) [[unlikely]] {
             kick_vcpus(*vcpu.vm, others);
         }
@@ -226,11 +173,6 @@ inline void step_guest() {
     if ((action & action::inject) != 0) {
         take_exception(vcpu);
     }
-}
-
-[[gnu::noinline]] Action other_interrupt(PerCpu& cpu, Vcpu& vcpu, Intid intid) {
-    handle_interrupt(cpu, &vcpu, intid);
-    return action::resume;
 }
 
 Action want_full_frame(Vcpu&, u64) {
@@ -312,26 +254,6 @@ Action el2_handle_sync(GuestFrame* frame) {
     ++vcpu.exits[ec];
     record(*vcpu.cpu, vcpu, esr, pc);
     return fast_handlers.by_class[ec](vcpu, esr);
-}
-
-Action el2_handle_irq(GuestFrame* frame) {
-    Vcpu& vcpu = *static_cast<Vcpu*>(frame);
-    PerCpu& cpu = *vcpu.cpu;
-    ++vcpu.irq_exits;
-    const Intid intid = GicV3::acknowledge();
-    record(cpu, vcpu, ~u64{intid.value}, ATOLL_MRS(elr_el2));
-    if (intid.value == kick_sgi) {
-        GicV3::drop_priority(intid);
-        GicV3::deactivate(intid);
-        on_kick(cpu);
-        return action::resume;
-    }
-    if (intid.value == cpu.world->intids.virtual_timer) [[likely]] {
-        GicV3::drop_priority(intid);
-        vgic::inject_timer(vcpu.vm->gic, vcpu.index, *cpu.list_registers);
-        return action::resume;
-    }
-    return other_interrupt(cpu, vcpu, intid);
 }
 
 /// An SError: an asynchronous external abort. It is the guest's: it gets a virtual one, once its PSTATE.A

@@ -108,10 +108,10 @@
     b       el2_fault
 .endm
 
-    .section .vectors, "ax"
+.macro  vector_table name, irq
     .balign 2048
-    .global el2_vectors
-el2_vectors:
+    .global \name
+\name:
     from_el2 0                       // current EL with SP_EL0: never used
     from_el2 1
     from_el2 2
@@ -121,13 +121,18 @@ el2_vectors:
     from_el2 6
     from_el2 7
     from_guest el2_handle_sync       // lower EL, AArch64
-    from_guest el2_handle_irq, exit_slow
-    from_guest el2_handle_irq, exit_slow // FIQ: group 0 is not used; the handler reports it
+    from_guest \irq, exit_slow
+    from_guest \irq, exit_slow       // FIQ: group 0 is not used; the handler reports it
     from_guest el2_handle_serror
     from_guest el2_handle_sync       // lower EL, AArch32 (EL0)
-    from_guest el2_handle_irq, exit_slow
-    from_guest el2_handle_irq, exit_slow
+    from_guest \irq, exit_slow
+    from_guest \irq, exit_slow
     from_guest el2_handle_serror
+.endm
+
+    .section .vectors, "ax"
+    vector_table el2_vectors, el2_handle_irq
+    vector_table el2_vectors_gicv2, el2_handle_irq_gicv2
 
 // x0 = action, x1 = PerCpu, x3 = action and all work.
     .balign 64

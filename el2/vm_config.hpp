@@ -14,6 +14,7 @@ namespace atl::el2 {
 /// Guest-physical addresses and interrupts, as in QEMU's `virt` machine so that stock images run.
 namespace guest_map {
 constexpr Range<Ipa> gicd{Ipa{0x0800'0000}, 64 * kib};
+constexpr Range<Ipa> gicc{Ipa{0x0801'0000}, 8 * kib}; // GICv2: behind it the host's GICV
 constexpr Ipa gicr_base{0x080a'0000};
 constexpr u64 gicr_stride = 128 * kib;                 // one redistributor for each vCPU
 constexpr Range<Ipa> its{Ipa{0x0808'0000}, 128 * kib}; // control and translation frame

@@ -15,7 +15,7 @@
 #include "vgic/switch.hpp"
 
 namespace atl::vgic {
-class GicV3;
+class Gic;
 }
 
 namespace atl::el2 {
@@ -74,7 +74,8 @@ struct World {
     stage2::VmidAllocator vmids{};
     stage2::TableMemory::Config table_memory{};
     ffa::Ffa ffa{};
-    vgic::GicV3* gic = nullptr;         // the physical one; *_hw files know its face
+    vgic::Gic* gic = nullptr;           // the physical one; *_hw files know its face
+    Pa guest_cpu_interface{};           // two pages of GICV; 0 on a machine with GICv3
     Passthrough* passthrough = nullptr; // nullptr: this machine's devices stay unused
     HostIntids intids{};
     IdRegisters host_ids{};

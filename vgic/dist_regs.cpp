@@ -16,6 +16,10 @@ constexpr u64 bytes_per_word_array = 0x80;
 void VirtualGic::set_lpis(Lpis* lpis) {
     using T = gic::GicdTyper;
     lpis_ = lpis;
+    if (config_.gicv2) { // no Security Extensions
+        typer_ = static_cast<u32>(T::ITLinesNumber::of(config_.spis / 32) | T::CPUNumber::of(config_.vcpus - 1));
+        return;
+    }
     // One security state, message-based SPIs, 1 of N supported, no range selector; LPIs with an ITS, else 10 INTID bits.
     typer_ = static_cast<u32>(
         T::ITLinesNumber::of(config_.spis / 32) | T::MBIS::mask |
@@ -170,7 +174,6 @@ VcpuMask VirtualGic::write_route(VcpuIndex caller, u64 offset, unsigned size, u6
     const u64 intid = (offset - gicd::irouter) / 8;
     SpiBank& bank = banks_[intid / 32 - 1];
     const unsigned i = static_cast<unsigned>(intid % 32);
-    const u32 bit = 1u << i;
     LockGuard dist(dist_lock_);
     u64 route = bank.route[i];
     if (size == 8) {
@@ -180,10 +183,15 @@ VcpuMask VirtualGic::write_route(VcpuIndex caller, u64 offset, unsigned size, u6
     } else {
         route = (route & ~u64{0xffff'ffff}) | (value & 0xffff'ffff);
     }
-    route &= gic::GicdIrouter::writable;
+    return change_route(caller, bank, i, route & gic::GicdIrouter::writable);
+}
+
+/// Caller: dist_lock.
+VcpuMask VirtualGic::change_route(VcpuIndex caller, SpiBank& bank, unsigned i, u64 route) {
     if (route == bank.route[i]) {
         return 0;
     }
+    const u32 bit = 1u << i;
     VcpuMask mask = notify(bank, bit & bank.busy(), work_recall, caller); // the old target gives it up
     set_target(bank, i, route);
     // After the store of the new target: what set_line raised meanwhile is seen here, or it saw the new
@@ -223,7 +231,7 @@ Access VirtualGic::gicd_read(VcpuIndex caller, u64 offset, unsigned size) {
         case gicd::iidr:
             return {iidr_value};
         case gic::pidr2:
-            return {gic::Pidr2ArchRev::of(3) | 0xb};
+            return {config_.gicv2 ? 0 : gic::Pidr2ArchRev::of(3) | 0xb};
         }
     }
     return gicd_state_read(caller, offset, size);
@@ -231,6 +239,9 @@ Access VirtualGic::gicd_read(VcpuIndex caller, u64 offset, unsigned size) {
 
 /// What depends on the interrupts' state.
 Access VirtualGic::gicd_state_read(VcpuIndex caller, u64 offset, unsigned size) {
+    if (Access access; config_.gicv2 && gicd_v2_read(caller, offset, size, access)) {
+        return access;
+    }
     // Registers are 32 bits wide, priorities also bytes, routes 64 bits or halves [IHI0069 §12.1.3].
     if (size == 4 && offset % 4 == 0) {
         if (offset == gicd::ctlr) {
@@ -265,6 +276,12 @@ Access VirtualGic::gicd_state_read(VcpuIndex caller, u64 offset, unsigned size) 
 }
 
 Access VirtualGic::gicd_write(VcpuIndex caller, u64 offset, unsigned size, u64 value) {
+    if (config_.gicv2) [[unlikely]] {
+        Access access;
+        if (gicd_v2_write(caller, offset, size, static_cast<u32>(value), access)) {
+            return access;
+        }
+    }
     if (size == 4 && offset % 4 == 0) {
         const auto word = static_cast<u32>(value);
         if (offset == gicd::ctlr) {

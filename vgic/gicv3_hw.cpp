@@ -3,6 +3,8 @@
 // header. Locks: none (see the header). Register accesses are single-copy atomic stores to device memory of
 // the direct map. Spec: [IHI0069 §3, §4, §12.8 to §12.11].
 #include "lib/arch/its.hpp"
+#include "vgic/frame_hw.hpp"
+#include "vgic/gic_hw.hpp"
 #include "vgic/its.hpp"
 #include "vgic/lr_file_hw.hpp"
 
@@ -11,34 +13,6 @@ namespace {
 
 namespace gicd = gic::gicd;
 namespace gicr = gic::gicr;
-constexpr unsigned answer_tries = 1'000'000;
-
-u32 read32(HypVa frame, u64 offset) {
-    return *reinterpret_cast<volatile u32*>(frame.value + offset);
-}
-void write32(HypVa frame, u64 offset, u32 value) {
-    *reinterpret_cast<volatile u32*>(frame.value + offset) = value;
-}
-u64 read64(HypVa frame, u64 offset) {
-    return *reinterpret_cast<volatile u64*>(frame.value + offset);
-}
-void write64(HypVa frame, u64 offset, u64 value) {
-    *reinterpret_cast<volatile u64*>(frame.value + offset) = value;
-}
-void write8(HypVa frame, u64 offset, u8 value) {
-    *reinterpret_cast<volatile u8*>(frame.value + offset) = value;
-}
-
-/// Waits, with an end, for bits to become zero.
-Status wait_clear(HypVa frame, u64 offset, u64 mask) {
-    for (unsigned i = 0; i < answer_tries; ++i) {
-        if ((read32(frame, offset) & mask) == 0) {
-            return {};
-        }
-    }
-    return Error::not_supported;
-}
-
 u64 vtr() {
     u64 value;
     asm volatile("mrs %0, ich_vtr_el2" : "=r"(value));
@@ -151,6 +125,7 @@ Status GicV3::init_cpu(PcpuIndex cpu, Mpidr mpidr) {
     asm volatile("msr icc_sre_el1, %0\n isb" ::"r"(u64{7}));
     ATOLL_TRY(init_redistributor(*frame));
 
+    mpidrs_[cpu.value] = mpidr;
     LrFile& file = files_[cpu.value];
     const u64 v = vtr();
     file.redistributor_ = *frame;
@@ -223,96 +198,29 @@ u64 GicV3::its_target(PcpuIndex cpu, bool by_address) const {
                       : gic::GicrTyper::ProcessorNumber::get(read64(frame, gicr::typer)) << 16;
 }
 
-Result<GicV3::Place> GicV3::place(PcpuIndex cpu, Intid intid) const {
-    if (intid.value < gic::first_spi) {
-        if (cpu.value >= max_pcpus || files_[cpu.value].redistributor_.value == 0) {
-            return Error::invalid_argument;
-        }
-        return Place{files_[cpu.value].redistributor_ + gicr::sgi_base, intid.value};
+HypVa GicV3::frame_of(PcpuIndex cpu, Intid intid) const {
+    if (intid.value >= gic::first_spi) {
+        return distributor_;
     }
-    if (intid.value >= intids_) {
-        return Error::invalid_argument;
-    }
-    return Place{distributor_, intid.value};
+    const HypVa redistributor = cpu.value < max_pcpus ? files_[cpu.value].redistributor_ : HypVa{};
+    return redistributor.value == 0 ? HypVa{} : redistributor + gicr::sgi_base;
 }
 
-Status GicV3::enable(PcpuIndex cpu, Intid intid) {
-    const Result<Place> at = place(cpu, intid);
-    if (!at) {
-        return at.error();
-    }
-    write32(at->frame, gicd::isenabler + at->intid / 32 * 4, 1u << (at->intid % 32));
-    return {};
-}
-
-/// Complete on return: it will not fire any more.
-Status GicV3::disable(PcpuIndex cpu, Intid intid) {
-    const Result<Place> at = place(cpu, intid);
-    if (!at) {
-        return at.error();
-    }
-    write32(at->frame, gicd::icenabler + at->intid / 32 * 4, 1u << (at->intid % 32));
+/// Until its disabled interrupts cannot fire any more [§12.9 GICD_CTLR.RWP, §12.11 GICR_CTLR.RWP].
+Status GicV3::wait_for_writes(PcpuIndex cpu, Intid intid) const {
     if (intid.value < gic::first_spi) {
         return wait_clear(files_[cpu.value].redistributor_, gicr::ctlr, gic::GicrCtlr::RWP::mask);
     }
     return wait_clear(distributor_, gicd::ctlr, gic::GicdCtlr::RWP::mask);
 }
 
-Status GicV3::set_priority(PcpuIndex cpu, Intid intid, u8 priority) {
-    const Result<Place> at = place(cpu, intid);
-    if (!at) {
-        return at.error();
-    }
-    write8(at->frame, gicd::ipriorityr + at->intid, priority);
-    return {};
+void GicV3::route(Intid spi, PcpuIndex target) {
+    write64(distributor_, gicd::irouter + 8 * u64{spi.value}, mpidrs_[target.value].value & Mpidr::mask);
 }
 
-/// The interrupt must be disabled [§12.9 GICD_ICFGR<n>]. SGIs are always edge.
-Status GicV3::set_trigger(PcpuIndex cpu, Intid intid, Trigger trigger) {
-    const Result<Place> at = place(cpu, intid);
-    if (!at) {
-        return at.error();
-    }
-    if (intid.value < gic::first_ppi) {
-        return trigger == Trigger::edge ? Status{} : Status{Error::invalid_argument};
-    }
-    const u64 offset = gicd::icfgr + at->intid / 16 * 4;
-    const u32 bit = 2u << (2 * (at->intid % 16));
-    const u32 old = read32(at->frame, offset);
-    write32(at->frame, offset, trigger == Trigger::edge ? old | bit : old & ~bit);
-    return {};
-}
-
-Status GicV3::set_active(PcpuIndex cpu, Intid intid, bool active) {
-    const Result<Place> at = place(cpu, intid);
-    if (!at) {
-        return at.error();
-    }
-    write32(at->frame, (active ? gicd::isactiver : gicd::icactiver) + at->intid / 32 * 4,
-            1u << (at->intid % 32));
-    return {};
-}
-
-Status GicV3::set_pending(PcpuIndex cpu, Intid intid, bool pending) {
-    const Result<Place> at = place(cpu, intid);
-    if (!at) {
-        return at.error();
-    }
-    write32(at->frame, (pending ? gicd::ispendr : gicd::icpendr) + at->intid / 32 * 4,
-            1u << (at->intid % 32));
-    return {};
-}
-
-Status GicV3::route(Intid spi, Mpidr target) {
-    if (spi.value < gic::first_spi || spi.value >= intids_) {
-        return Error::invalid_argument;
-    }
-    write64(distributor_, gicd::irouter + 8 * u64{spi.value}, target.value & Mpidr::mask);
-    return {};
-}
-
-u64 GicV3::sgi_value(Mpidr target, u8 sgi) {
+u64 GicV3::sgi_value(PcpuIndex cpu, u8 sgi) const {
     using R = gic::IccSgir;
+    const Mpidr target = mpidrs_[cpu.value];
     const u64 aff0 = target.value & 0xff;
     return R::Aff3::of(target.value >> 32) | R::Aff2::of(target.value >> 16) |
            R::Aff1::of(target.value >> 8) | R::RS::of(aff0 >> 4) | R::INTID::of(sgi) |

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The physical GICv3: distributor and redistributor set-up, EL2's CPU interface, and LrFile, the list
-// registers. Owns the physical GIC's registers. Does not own who gets which interrupt (el2) nor the virtual
-// state (VirtualGic). Locks: none. Per-interrupt registers are write-1 or byte wide; read-modify-write of
-// ICFGR happens at boot and when one CPU sets up a VM. CPU interface and LrFile: own pCPU only, interrupts
-// masked. Spec: [IHI0069].
+// registers. Owns a GICv3's registers. Does not own the face that it shares with GICv2 (vgic/gic_hw.hpp), who gets
+// which interrupt (el2), nor the virtual state (VirtualGic). Locks: none. CPU interface and LrFile: own pCPU only,
+// interrupts masked. Spec: [IHI0069].
 #pragma once
 #include "lib/containers.hpp"
 #include "lib/result.hpp"
@@ -18,11 +17,12 @@ struct GicV3Layout {
     u64 stride = 0;                              // "redistributor-stride"; 0: by GICR_TYPER.VLPIS
 };
 
-enum class Trigger : u8 { level, edge };
+class LrFileV2;
 
 /// The list registers and the active state of PPIs of the pCPU that runs this. One per pCPU.
 class LrFile {
   public:
+    static constexpr bool has_sources = false;
     unsigned count() const { return count_; }
     /// Usable priority bits of a guest: ICH_VTR_EL2.PRIbits + 1.
     unsigned priority_bits() const { return priority_bits_; }
@@ -43,9 +43,13 @@ class LrFile {
     static void release(u16 pintid);
     /// The output of the loaded guest's virtual timer [DDI0487 D12.2.4].
     static bool timer_line();
+    /// On a machine with GICv2 its list registers stand in for these, of which nothing else may then be used.
+    LrFileV2* gicv2() const { return gicv2_; }
+    void set_gicv2(LrFileV2& file) { gicv2_ = &file; }
 
   private:
     friend class GicV3;
+    LrFileV2* gicv2_ = nullptr;
     HypVa redistributor_{};
     u8 count_ = 0;
     u8 priority_bits_ = 0;
@@ -66,15 +70,11 @@ class GicV3 {
     unsigned architecture() const { return architecture_; } // 3 or 4
     u32 intid_count() const { return intids_; }
 
-    /// For PPIs and SGIs these act on `cpu`; for SPIs `cpu` is ignored. Unknown INTIDs: invalid_argument.
-    Status enable(PcpuIndex cpu, Intid intid);
-    Status disable(PcpuIndex cpu, Intid intid);
-    Status set_priority(PcpuIndex cpu, Intid intid, u8 priority);
-    Status set_trigger(PcpuIndex cpu, Intid intid, Trigger trigger);
-    Status set_active(PcpuIndex cpu, Intid intid, bool active);
-    Status set_pending(PcpuIndex cpu, Intid intid, bool pending);
-    /// An SPI to one CPU.
-    Status route(Intid spi, Mpidr target);
+    /// The frame with the registers of `intid`: the distributor, or that CPU's SGI_base; 0 before its init_cpu.
+    HypVa frame_of(PcpuIndex cpu, Intid intid) const;
+    Status wait_for_writes(PcpuIndex cpu, Intid intid) const;
+    /// An SPI that exists, to a CPU that is initialised.
+    void route(Intid spi, PcpuIndex target);
 
     /// Lets LPIs reach `cpu`: `configuration` is the table that all CPUs share (vgic/its.hpp), `pending` 64 KiB of this
     /// CPU's own, zeroed, cleaned, 64 KiB aligned; both stay. After init_cpu. not_supported: no LPIs here, or firmware
@@ -89,17 +89,11 @@ class GicV3 {
     static void drop_priority(Intid intid); // ICC_EOIR1_EL1 with EOImode = 1
     static void deactivate(Intid intid);    // ICC_DIR_EL1
     /// Earlier stores are visible to the target when it takes the SGI.
-    static void send_sgi(Mpidr target, u8 sgi) { send_sgi(sgi_value(target, sgi)); }
     static void send_sgi(u64 value);
-    /// ICC_SGI1R_EL1 for one target.
-    static u64 sgi_value(Mpidr target, u8 sgi);
+    /// ICC_SGI1R_EL1 for one CPU that is initialised.
+    u64 sgi_value(PcpuIndex cpu, u8 sgi) const;
 
   private:
-    struct Place {
-        HypVa frame; // distributor, or that CPU's SGI_base frame
-        u32 intid;
-    };
-    Result<Place> place(PcpuIndex cpu, Intid intid) const;
     Result<HypVa> find_redistributor(Mpidr mpidr) const;
     Status init_redistributor(HypVa frame) const;
 
@@ -108,11 +102,8 @@ class GicV3 {
     unsigned architecture_ = 0;
     u32 intids_ = 0;
     LrFile files_[max_pcpus]{};
+    Mpidr mpidrs_[max_pcpus]{};
 };
-
-/// Priorities: everything that EL2 handles is alike; the guest's own priorities live in its virtual
-/// interface.
-constexpr u8 host_priority = 0xa0;
 
 inline u64 LrFile::empty() {
     u64 value;

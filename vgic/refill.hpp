@@ -3,8 +3,9 @@
 // the same code runs over the real registers (switch_hw.cpp) and over a fake one (host tests). A File has:
 // count(), read(i), write(i, value), empty() [ICH_ELRSR_EL2], hcr(), set_hcr(v), vmcr(), set_vmcr(v),
 // save_active(CpuInterface&), restore_active(const CpuInterface&), has_tdir(), hold(pintid), release(pintid),
-// timer_line() [the loaded guest's virtual timer].
-// Locks: fold to apply run under dist_lock and the vCPU's lock. Spec: [IHI0069 §6.3, §12.4 ICH_*].
+// timer_line() [the loaded guest's virtual timer], and has_sources: true when it may be a GICv2's, whose SGIs carry their
+// sender (LrSource). List registers have the form of ICH_LR<n>_EL2 in either version.
+// Locks: fold to apply run under dist_lock and the vCPU's lock. Spec: [IHI0069 §6.3, §12.4 ICH_*], [IHI0048B §5].
 //
 // The policy. The most urgent deliverable interrupt always has a list register, so hardware alone decides
 // when the guest takes it. Then come active ones (their EOI then costs no exit), then more pending ones by
@@ -20,6 +21,7 @@
 #pragma once
 #include <bit>
 
+#include "lib/arch/gicv2.hpp"
 #include "vgic/lpis.hpp"
 
 namespace atl::vgic {
@@ -210,6 +212,8 @@ class Refill {
 
     Bank& bank_of(u32 intid) { return intid < gic::first_spi ? g_.priv : spi_bank(intid); }
     SpiBank& spi_bank(u32 intid) { return gic_.bank(intid / 32 - 1); }
+    bool sgis_have_sources() const { return File::has_sources && gic_.is_v2(); }
+    bool has_source(u32 intid) const { return File::has_sources && intid < gic::first_ppi && gic_.is_v2(); }
     bool is_timer(u32 intid) const { return intid == g_.timer.vintid && g_.timer.vintid != 0; }
 
     /// EOIs of active interrupts without a list register since the last entry [§12.4 ICH_HCR_EL2.EOIcount].
@@ -291,6 +295,9 @@ class Refill {
             if (latched) {
                 if ((bank.drop_pending & bit) == 0) {
                     bank.latch.fetch_or(bit, std::memory_order_relaxed);
+                    if (has_source(intid)) {
+                        VirtualGic::put_source(g_, intid, static_cast<u8>(gic::LrSource::get(lr)));
+                    }
                 }
             } else if (is_timer(intid)) {
                 bank.line.fetch_or(bit, std::memory_order_relaxed); // fired, and not yet taken by the guest
@@ -298,6 +305,9 @@ class Refill {
         }
         if (active) {
             bank.active |= bit;
+            if (has_source(intid)) {
+                g_.active_source[intid] = static_cast<u8>(gic::LrSource::get(lr));
+            }
         }
         if (is_timer(intid) && (lr & (Lr::Pending::mask | Lr::Active::mask)) == 0) {
             g_.timer.held = false; // the guest's deactivation was the physical one too
@@ -353,6 +363,7 @@ class Refill {
 
     void select_and_list();
     void list(unsigned slot, u32 intid);
+    u64 list_source(u32 intid, bool active, bool wanted);
     void adopt_timer();
     void settle_timer();
     void sample_timer();

@@ -85,7 +85,7 @@ bool Refill<File>::load_fast() {
         return false;
     }
     const u32 inputs = g_.priv.inputs();
-    if (((inputs & ~0xffffu) | g_.priv.active) != 0) {
+    if (((inputs & (sgis_have_sources() ? ~0u : ~0xffffu)) | g_.priv.active) != 0) {
         return false;
     }
     const u32 sgis = inputs & g_.priv.forwarded(gic_.groups());
@@ -94,7 +94,7 @@ bool Refill<File>::load_fast() {
         return false;
     }
     settle_timer();
-    g_.quiet = true;
+    g_.quiet = !sgis_have_sources(); // the short ways know of no senders
     g_.folds.fetch_add(1, std::memory_order_release);
     g_.hcr = Hcr::En::mask;
     file_.set_hcr(g_.hcr);

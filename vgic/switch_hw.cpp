@@ -1,16 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// vgic/switch.hpp over the real list registers: Refill<LrFile>, one instance of the code, everything inlined.
+// vgic/switch.hpp over the real list registers: Refill<LrFile>, one instance of the code, everything inlined. On a machine
+// with GICv2 the other instance does it (switch_v2_hw.cpp): where a call may come there, it looks which it is. The short
+// ways find nothing of theirs then (VcpuGic::quiet is false, SGIs are not in the low bits of `work`), and return.
 // Locks: as in refill.hpp. Spec: [IHI0069 §6, §12.4].
+#include "vgic/gicv2_hw.hpp"
 #include "vgic/lr_file_hw.hpp"
 #include "vgic/refill.hpp"
 
 namespace atl::vgic {
 
 VcpuMask load(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    if (LrFileV2* const gicv2 = file.gicv2(); gicv2 != nullptr) [[unlikely]] {
+        return v2::load(gic, vcpu, *gicv2);
+    }
     return Refill(gic, vcpu, file).load();
 }
 
 VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    if (LrFileV2* const gicv2 = file.gicv2(); gicv2 != nullptr) [[unlikely]] {
+        return v2::save(gic, vcpu, *gicv2);
+    }
     return Refill(gic, vcpu, file).save();
 }
 
@@ -23,6 +32,9 @@ bool save_quiet(VcpuGic& vcpu, LrFile& file) {
 }
 
 VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    if (LrFileV2* const gicv2 = file.gicv2(); gicv2 != nullptr) [[unlikely]] {
+        return v2::flush(gic, vcpu, *gicv2);
+    }
     if (Refill<LrFile>::flush_sgis(gic, gic.vcpu(vcpu), file)) {
         return 0;
     }
@@ -34,6 +46,9 @@ bool relist_sgis(VcpuGic& vcpu, LrFile& file) {
 }
 
 VcpuMask maintenance(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    if (LrFileV2* const gicv2 = file.gicv2(); gicv2 != nullptr) [[unlikely]] {
+        return v2::maintenance(gic, vcpu, *gicv2);
+    }
     const VcpuMask mask = Refill(gic, vcpu, file).maintenance();
     // The new list registers take effect before the caller deactivates the maintenance interrupt, which is
     // level sensitive and would otherwise be pending once more.
@@ -52,6 +67,9 @@ void inject_timer(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
 }
 
 VcpuMask dir_write(VirtualGic& gic, VcpuIndex vcpu, LrFile& file, u64 value) {
+    if (LrFileV2* const gicv2 = file.gicv2(); gicv2 != nullptr) [[unlikely]] {
+        return v2::dir_write(gic, vcpu, *gicv2, value);
+    }
     return Refill(gic, vcpu, file).dir_write(static_cast<u32>(value & 0xff'ffff));
 }
 

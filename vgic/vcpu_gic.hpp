@@ -16,6 +16,7 @@ constexpr u64 work_recall =
 constexpr u64 work_its =
     u64{1}
     << 34; // commands of the VM's ITS wait for this vCPU to execute them; only its home pCPU posts that
+constexpr u64 work_sources = u64{1} << 35; // GICv2: with work_refill: SGIs were sent, their senders are in `sgi_sources`
 constexpr u8 no_slot = 0xff;
 
 /// The virtual CPU interface's registers while the vCPU is not loaded.
@@ -66,6 +67,11 @@ struct VcpuGic {
         0}; // list-register value that delivers the timer; 0 while it is not deliverable
 
     CpuInterface saved{};
+
+    // GICv2: an SGI pends once for each sender. A byte for each SGI, a bit for each vCPU; `latch` says where one is set.
+    // Atomic, because senders set bits; only under `lock` are they cleared.
+    std::atomic<u64> sgi_sources[2] = {};
+    u8 active_source[16] = {}; // the sender of the SGI that is active and not listed
 
     // A read of another vCPU's list registers in progress (see VirtualGic::await_sync).
     u64 sync_tag = 0;

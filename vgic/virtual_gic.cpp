@@ -61,6 +61,16 @@ Status VirtualGic::reset() {
         vcpu.timer = HwTimer{config_.timer_vintid, config_.timer_pintid, false};
         vcpu.timer_lr.store(0, std::memory_order_relaxed);
         vcpu.saved = CpuInterface{};
+        if (config_.gicv2) {
+            // FIQEn is 0, and the binary points have their least values for five bits [IHI0048B §4.4.3, §4.4.8].
+            vcpu.saved.vmcr = gic::IchVmcr::VBPR0::of(2) | gic::IchVmcr::VBPR1::of(3);
+        }
+        for (std::atomic<u64>& sources : vcpu.sgi_sources) {
+            sources.store(0, std::memory_order_relaxed);
+        }
+        for (u8& source : vcpu.active_source) {
+            source = 0;
+        }
         vcpu.sync_tag = 0;
         vcpu.sync_mask = 0;
     }
@@ -113,6 +123,9 @@ void VirtualGic::set_target(SpiBank& bank, unsigned i, u64 route) {
 /// 1 of N: spread by INTID over the vCPUs that are awake. The choice is made when the route is written, which
 /// the architecture leaves open [IHI0069 §3.2]; a choice per delivery would cost a lock in set_line.
 u8 VirtualGic::resolve_route(u64 route, u32 intid) const {
+    if (config_.gicv2) {
+        return resolve_targets(route);
+    }
     if (gic::GicdIrouter::IRM::test(route)) {
         const unsigned first = intid % max_vcpus_per_vm < config_.vcpus ? intid % max_vcpus_per_vm : 0;
         for (unsigned i = 0; i < config_.vcpus; ++i) {
@@ -269,14 +282,20 @@ u64 VirtualGic::absorb(VcpuGic& vcpu) {
     }
     if ((work >> 32) != 0) {
         vcpu.quiet = false;
-        if ((work & work_its) != 0) [[unlikely]] {
-            vcpu.work.fetch_or(work_its, std::memory_order_relaxed); // not for us
+        if ((work & (work_its | work_sources)) != 0) [[unlikely]] {
+            vcpu.work.fetch_or(work & work_its, std::memory_order_relaxed); // not for us
+            if ((work & work_sources) != 0) {
+                gather_sources(vcpu);
+            }
         }
     }
     return work;
 }
 
 void VirtualGic::absorb_pulses(VcpuGic& vcpu) {
+    if ((vcpu.work.load(std::memory_order_acquire) & work_sources) != 0) {
+        gather_sources(vcpu);
+    }
     if (static_cast<u32>(vcpu.work.load(std::memory_order_relaxed)) == 0) {
         return;
     }

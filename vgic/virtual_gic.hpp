@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// VirtualGic: one VM's GICv3 (one security state, affinity routing always on, message-based SPIs, LPIs where it has an ITS): the truth about each
-// interrupt; list registers are a cache of it (vgic/refill.hpp). Pure: compiled for the host too.
+// VirtualGic: one VM's GICv3 (one security state, affinity routing always on, message-based SPIs, LPIs where it has an
+// ITS), or its GICv2 (no Security Extensions, both groups): the truth about each interrupt; list registers are a cache of it
+// (vgic/refill.hpp). Pure: compiled for the host too.
 // Does not own: list-register hardware (vgic/switch.hpp), who runs where, how a vCPU is kicked.
 // Locks: SPI state under dist_lock (rank vgic_dist), private state under each vCPU's (rank vgic_vcpu), in
 // this order; set_line, pulse and sgi_write take none, so devices may call them with their own lock held.
-// Spec: [IHI0069].
+// Spec: [IHI0069], [IHI0048B].
 //
 // How el2 uses it
 //  - Register accesses return Access: kick these vCPUs (never the caller's own); when `retry`, do not advance
@@ -34,7 +35,7 @@ struct SpiBank : Bank {
     u32 owned[max_vcpus_per_vm] = {};  // bit i: listed or active there
     std::atomic<u8> target[32] = {};   // vCPU of `routed`, or no_vcpu
     std::atomic<u8> owner[32] = {};    // vCPU of `owned`, or no_vcpu
-    u64 route[32] = {};                // GICD_IROUTER as written
+    u64 route[32] = {};                // GICD_IROUTER as written; GICv2: GICD_ITARGETSR
     u32 host_backed = 0; // bit i: stands for a physical line (see HostLines); constant while the VM runs
 };
 
@@ -62,6 +63,7 @@ struct Config {
     unsigned priority_bits = 5; // 4 .. 8: ICH_VTR_EL2.PRIbits + 1, or fewer
     u8 timer_vintid = 27;       // virtual timer's PPI, 16 .. 31; 0: no hardware-backed interrupt
     u16 timer_pintid = 27;      // the host's virtual timer PPI
+    bool gicv2 = false;         // a GICv2; vCPU i is its CPU interface i
 };
 
 class VirtualGic {
@@ -107,6 +109,7 @@ class VirtualGic {
 
     VcpuGic& vcpu(VcpuIndex index) { return vcpus_[index.value]; }
     unsigned vcpu_count() const { return config_.vcpus; }
+    bool is_v2() const { return config_.gicv2; }
     u32 intid_count() const { return gic::first_spi + config_.spis; }
 
     // For vgic/refill.hpp and the tests: the caller holds the locks named above.
@@ -133,6 +136,10 @@ class VirtualGic {
     static void absorb_pulses(VcpuGic& vcpu);
     /// A register write is complete when no loaded vCPU still runs with list registers from before it.
     bool recall_outstanding(VcpuIndex caller);
+    /// GICv2: one of the senders for whom `sgi` pends on a vCPU, among those of `mask`; it does not any more. 0xff: none.
+    /// Caller: vCPU lock.
+    static u8 take_source(VcpuGic& vcpu, u32 sgi, u32 mask);
+    static void put_source(VcpuGic& vcpu, u32 sgi, u8 source);
 
   private:
     struct LrState {
@@ -157,6 +164,16 @@ class VirtualGic {
     void set_target(SpiBank& bank, unsigned i, u64 route);
     u8 resolve_route(u64 route, u32 intid) const;
     VcpuMask write_route(VcpuIndex caller, u64 offset, unsigned size, u64 value);
+    VcpuMask change_route(VcpuIndex caller, SpiBank& bank, unsigned i, u64 route);
+    u8 resolve_targets(u64 targets) const;
+    static void gather_sources(VcpuGic& vcpu);
+    bool gicd_v2_read(VcpuIndex caller, u64 offset, unsigned size, Access& access);
+    bool gicd_v2_write(VcpuIndex caller, u64 offset, unsigned size, u32 value, Access& access);
+    Access sgi_pending_read(VcpuIndex caller, u32 first, unsigned size);
+    void sgi_pending_write(VcpuIndex caller, u32 first, unsigned size, u32 value, bool set);
+    VcpuMask sgir_write(VcpuIndex caller, u32 value);
+    u32 targets_read(VcpuIndex caller, u32 first, unsigned size);
+    VcpuMask targets_write(VcpuIndex caller, u32 first, unsigned size, u32 value);
     VcpuMask notify_input(SpiBank& bank, unsigned i);
     VcpuMask in_group0(VcpuMask targets, u32 sgi);
     bool would_deliver(const CpuInterface& cpu, u32 priority, bool group1) const;

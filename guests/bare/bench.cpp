@@ -27,7 +27,7 @@ SharedWord first_stamp;
 void on_irq(u32 intid, u64 stamp) {
     switch (intid) {
     case sgi_ping: // on CPU 1: answer first, book-keeping afterwards
-        send_sgi(sgi_pong, 0);
+        send_sgi_v3(sgi_pong, 0);
         return;
     case sgi_pong:
         pong_stamp.store(stamp);
@@ -102,7 +102,7 @@ void own_interrupts() {
     for (unsigned i = 0; i < rounds; ++i) {
         sgi_stamp.store(0);
         const u64 before = now();
-        send_sgi(sgi_self, 0);
+        send_sgi_v3(sgi_self, 0);
         isb();
         while (sgi_stamp.load() == 0) {
         }
@@ -161,7 +161,7 @@ void target_main(u64 sleeps, u64) {
 u64 ping_once(bool sleep) {
     pong_stamp.store(0);
     const u64 before = now();
-    send_sgi(sgi_ping, 1);
+    send_sgi_v3(sgi_ping, 1);
     isb();
     while (pong_stamp.load() == 0) {
         if (sleep) {
@@ -191,7 +191,7 @@ bool start_target(bool sleeps) {
 }
 
 bool stop_target() {
-    send_sgi(sgi_stop, 1);
+    send_sgi_v3(sgi_stop, 1);
     return wait_cpu_off(1);
 }
 

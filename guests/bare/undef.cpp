@@ -97,10 +97,15 @@ void always_there() {
     PROBE("fine.cntp_tval", Want::fine, "mrs x9, cntp_tval_el0", 0);
     PROBE("fine.cntp_ctl", Want::fine, "msr cntp_ctl_el0, x9", 2);
     PROBE("fine.cntpct", Want::fine, "mrs x9, cntpct_el0", 0);
-    PROBE("fine.icc_igrpen0", Want::fine, "msr S3_0_C12_C12_6, x9", 0);
-    PROBE("fine.icc_ap1r0", Want::fine, "mrs x9, S3_0_C12_C9_0", 0);
-    PROBE("fine.icc_sgi0r", Want::fine, "msr S3_0_C12_C11_7, x9", 0);
-    PROBE("fine.icc_dir", Want::any, "msr S3_0_C12_C11_1, x9", 1023);
+    // With a GICv2 these do not exist, and ID_AA64PFR0_EL1.GIC says so.
+    const Want icc = gic_is_v2() ? Want::undefined : Want::fine;
+    report_equal("fine.id_aa64pfr0_gic", BARE_READ("id_aa64pfr0_el1") >> 24 & 0xf, gic_is_v2() ? 0 : 1);
+    PROBE("fine.icc_igrpen0", icc, "msr S3_0_C12_C12_6, x9", 0);
+    PROBE("fine.icc_ap1r0", icc, "mrs x9, S3_0_C12_C9_0", 0);
+    PROBE("fine.icc_sgi0r", icc, "msr S3_0_C12_C11_7, x9", 0);
+    PROBE("fine.icc_sgi1r", icc, "msr S3_0_C12_C11_5, x9", 0);
+    PROBE("fine.icc_sre", icc, "mrs x9, S3_0_C12_C12_5", 0);
+    PROBE("fine.icc_dir", gic_is_v2() ? Want::undefined : Want::any, "msr S3_0_C12_C11_1, x9", 1023);
     PROBE("fine.wfe", Want::fine, "sevl\n wfe", 0);
     PROBE("any.implementation_defined", Want::any, "mrs x9, S3_1_C15_C0_0", 0);
     PROBE("any.unallocated", Want::any, "mrs x9, S3_2_C9_C7_3", 0);
@@ -132,8 +137,9 @@ void identification_space() {
 }
 
 void holes() {
-    static const u64 addresses[] = {
-        0x0,         0x0700'0000, 0x0801'0000,   0x081a'0000,   0x0900'1000,    0x3f00'0000,     0x4f00'0000,
+    const u64 other_gic = gic_is_v2() ? gicr_base : gicc_base;
+    const u64 addresses[] = {
+        0x0,         0x0700'0000, other_gic,     0x081a'0000,   0x0900'1000,    0x3f00'0000,     0x4f00'0000,
         0xc000'0000, 0xffff'f000, 0x1'0000'0000, 0x2'0000'0000, 0xff'ffff'f000, 0xffff'ffff'f000};
     for (const u64 address : addresses) {
         fault_begin();
@@ -184,6 +190,11 @@ void device_accesses() {
     PROBE("mmio.exclusive", Want::any, "ldxr w9, [x9]", uart_base + 0x18);
     PROBE("mmio.simd", Want::any, "ldr q0, [x9]", gicd_base);
     PROBE("mmio.wide_gicd", Want::any, "ldr x9, [x9]", gicd_base);
+    if (gic_is_v2()) {
+        PROBE("mmio.wide_gicc", Want::any, "ldr x9, [x9]", gicc_base);
+        PROBE("mmio.byte_gicc", Want::any, "ldrb w9, [x9]", gicc_base + 4);
+        PROBE("mmio.exclusive_gicc", Want::any, "ldxr w9, [x9]", gicc_base + 4);
+    }
     PROBE("mmio.byte_gicd", Want::any, "ldrb w9, [x9]", gicd_base + 1);
     PROBE("mmio.cache_clean", Want::any, "dc civac, x9", uart_base);
     PROBE("mmio.dc_zva", Want::any, "dc zva, x9", uart_base);

@@ -50,7 +50,7 @@ void check_vm(const Manifest& manifest, const el2::VmConfig& vm, std::span<const
     const auto layout = plan_guest(vm);
     require(layout.ok(), "accepted but not placeable");
     alignas(8) static u8 tree[guest_dtb_bytes];
-    const auto size = write_guest_dt(vm, manifest.vms.span(), *layout, {}, tree);
+    const auto size = write_guest_dt(vm, manifest.vms.span(), *layout, {}, GuestGic::v3, tree);
     require(size.ok(), "guest tree too large");
     require(FdtView::open(std::span<const u8>(tree, *size)).ok(), "guest tree damaged");
 }
@@ -162,7 +162,7 @@ std::vector<u8> good_platform() {
     vm.window_bytes = 256 * mib;
     GuestLayout layout;
     layout.ramdisk = {Ipa{0x4800'0000}, 0x1000};
-    return {out, out + write_guest_dt(vm, {&vm, 1}, layout, {}, out).value_or(0)};
+    return {out, out + write_guest_dt(vm, {&vm, 1}, layout, {}, GuestGic::v2, out).value_or(0)};
 }
 
 void mutate(std::vector<u8>& bytes) {

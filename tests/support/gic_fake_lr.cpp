@@ -42,7 +42,12 @@ u32 LrFile::best(bool group1) const {
     if (priority >= Vmcr::VPMR::get(vmcr_) || group_priority(priority, group1) >= running_priority()) {
         return spurious;
     }
-    return static_cast<u32>(Lr::VINTID::get(lrs[found]));
+    return iar_of(lrs[found]);
+}
+
+u32 LrFile::iar_of(u64 lr) const {
+    const u64 sender = gicv2_ ? gic::GiccIar::CPUID::of(Lr::HW::test(lr) ? 0 : gic::LrSource::get(lr)) : 0;
+    return static_cast<u32>(Lr::VINTID::get(lr) | sender);
 }
 
 u32 LrFile::acknowledge(bool group1) {
@@ -51,7 +56,7 @@ u32 LrFile::acknowledge(bool group1) {
         return spurious;
     }
     for (unsigned i = 0; i < count_; ++i) {
-        if (Lr::VINTID::get(lrs[i]) == intid && Lr::Pending::test(lrs[i])) {
+        if (iar_of(lrs[i]) == intid && Lr::Pending::test(lrs[i])) {
             const u64 level = group_priority(Lr::Priority::get(lrs[i]), group1) >> level_shift;
             (group1 ? ap1 : ap0) |= 1u << level;
             lrs[i] = (lrs[i] & ~Lr::Pending::mask) | Lr::Active::mask;
@@ -62,7 +67,7 @@ u32 LrFile::acknowledge(bool group1) {
 
 int LrFile::slot_of_active(u32 intid) const {
     for (unsigned i = 0; i < count_; ++i) {
-        if (Lr::VINTID::get(lrs[i]) == intid && Lr::Active::test(lrs[i])) {
+        if (iar_of(lrs[i]) == intid && Lr::Active::test(lrs[i])) {
             return static_cast<int>(i);
         }
     }
@@ -80,7 +85,9 @@ void LrFile::deactivate(unsigned slot) {
 }
 
 void LrFile::eoi(u32 intid, bool group1) {
-    u32& levels = group1 ? ap1 : ap0;
+    u32& levels = gicv2_ ? (ap0 != 0 && (ap1 == 0 || std::countr_zero(ap0) <= std::countr_zero(ap1)) ? ap0 : ap1)
+                  : group1 ? ap1
+                           : ap0;
     if (levels == 0) {
         return;
     }
@@ -99,7 +106,7 @@ void LrFile::eoi(u32 intid, bool group1) {
 }
 
 bool LrFile::dir(u32 intid) {
-    if (Hcr::TDIR::test(hcr_)) {
+    if (Hcr::TDIR::test(hcr_) || dir_trapped) {
         return false;
     }
     if (!Vmcr::VEOIM::test(vmcr_)) {
@@ -155,7 +162,7 @@ bool save_quiet(VcpuGic& vcpu, LrFile& file) {
     return Refill<LrFile>::save_quiet(vcpu, file);
 }
 VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
-    if (Refill<LrFile>::flush_fast(gic, gic.vcpu(vcpu), file)) {
+    if (!gic.is_v2() && Refill<LrFile>::flush_fast(gic, gic.vcpu(vcpu), file)) { // as switch_v2_hw.cpp
         return 0;
     }
     return Refill(gic, vcpu, file).flush();

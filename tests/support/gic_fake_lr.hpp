@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // A fake list-register file for host tests: the ICH_* registers, a guest's CPU interface that works on them,
 // and the physical side of the timer PPI. Follows [IHI0069 §4, §6, §12.3 ICV_*]; 5 priority and preemption
-// bits.
+// bits. As a GICv2's (gicv2) it keeps what fits into a GICH_LR, has one active-priority register, and IAR and EOIR carry
+// an SGI's sender [IHI0048B §5].
 #pragma once
 #include <bit>
 #include <cstdlib>
 #include <functional>
 #include <vector>
 
+#include "lib/arch/gicv2.hpp"
 #include "vgic/switch.hpp"
 
 namespace atl::vgic {
@@ -20,7 +22,9 @@ class LrFile {
     static constexpr u32 spurious = 1023;
     static constexpr unsigned level_shift = 3;
 
-    explicit LrFile(unsigned count = 4) : count_(count) {}
+    static constexpr bool has_sources = true;
+
+    explicit LrFile(unsigned count = 4, bool gicv2 = false) : gicv2_(gicv2), count_(count) {}
 
     // The concept that Refill wants.
     unsigned count() const { return count_; }
@@ -31,7 +35,7 @@ class LrFile {
     }
     void write(unsigned slot, u64 value) {
         ++writes;
-        lrs[slot] = value;
+        lrs[slot] = gicv2_ ? gic::from_gich_lr(gic::to_gich_lr(value)) : value;
     }
     u64 empty() const {
         u64 slots = 0;
@@ -41,13 +45,13 @@ class LrFile {
         return slots;
     }
     u64 hcr() const { return hcr_; }
-    void set_hcr(u64 value) { hcr_ = value; }
+    void set_hcr(u64 value) { hcr_ = gicv2_ ? value & ~Hcr::TDIR::mask : value; }
     u64 vmcr() const { return vmcr_; }
     void set_vmcr(u64 value) { vmcr_ = value; }
     void save_active(CpuInterface& cpu) const {
         cpu.level_shift = level_shift;
-        cpu.ap0r[0] = ap0;
-        cpu.ap1r[0] = ap1;
+        cpu.ap0r[0] = gicv2_ ? ap0 | ap1 : ap0;
+        cpu.ap1r[0] = gicv2_ ? 0 : ap1;
     }
     void restore_active(const CpuInterface& cpu) {
         ap0 = cpu.ap0r[0];
@@ -57,11 +61,12 @@ class LrFile {
     void release(u16) { physical_active = false; }
     bool timer_line() const { return timer ? timer() : timer_high; }
 
-    // The guest's CPU interface.
+    // The guest's CPU interface. GICv2: INTIDs with an SGI's sender in bits 12:10.
     u32 acknowledge(bool group1);
     void eoi(u32 intid, bool group1);
-    /// False: trapped (TDIR); the caller passes it to dir_write().
+    /// False: trapped (TDIR, or dir_trapped); the caller passes it to dir_write().
     bool dir(u32 intid);
+    bool dir_trapped = false; // GICv2: GICV_DIR's page is not mapped
     u32 running_priority() const;
     /// The interrupt that IAR would return, or spurious; what ends a WFI.
     u32 best(bool group1) const;
@@ -82,7 +87,9 @@ class LrFile {
     u64 group_priority(u64 priority, bool group1) const;
     void deactivate(unsigned slot);
     int slot_of_active(u32 intid) const;
+    u32 iar_of(u64 lr) const;
 
+    bool gicv2_;
     unsigned count_;
     u64 hcr_ = 0;
     u64 vmcr_ = 0;

@@ -18,9 +18,12 @@ struct TestVm {
     std::vector<LrFile> files;
     unsigned maintenance_count = 0;
 
-    explicit TestVm(unsigned vcpus = 2, unsigned list_registers = 4, unsigned spis = 64)
-        : files(vcpus, LrFile(list_registers)) {
+    bool gicv2;
+
+    explicit TestVm(unsigned vcpus = 2, unsigned list_registers = 4, unsigned spis = 64, bool v2 = false)
+        : files(vcpus, LrFile(list_registers, v2)), gicv2(v2) {
         Config config;
+        config.gicv2 = v2;
         config.vcpus = vcpus;
         config.spis = spis;
         REQUIRE(gic.init(config).ok());
@@ -40,7 +43,9 @@ struct TestVm {
             }
         }
         for (unsigned v = 0; v < files.size(); ++v) {
-            rwr(v, v, gic::gicr::waker, 0);
+            if (!gicv2) {
+                rwr(v, v, gic::gicr::waker, 0);
+            }
             rwr(v, v, gic::gicr::igroupr0, ~0u);
             rwr(v, v, gic::gicr::isenabler0, ~0u);
             for (u32 i = 0; i < 32; i += 4) {
@@ -64,6 +69,7 @@ struct TestVm {
 
     void load(unsigned v) {
         kick(vgic::load(gic, index(v), files[v]));
+        watch(v);
         enter(v);
     }
     void load_all() {
@@ -79,9 +85,11 @@ struct TestVm {
             REQUIRE(rounds < 8);
             if (gic.vcpu(index(v)).needs_flush()) {
                 kick(vgic::flush(gic, index(v), files[v]));
+                watch(v);
             } else if (files[v].maintenance_asserted()) {
                 ++maintenance_count;
                 kick(vgic::maintenance(gic, index(v), files[v]));
+                watch(v);
             } else {
                 break;
             }
@@ -100,10 +108,23 @@ struct TestVm {
         }
     }
 
+    /// el2::watch_deactivations()
+    void watch(unsigned v) {
+        if (gicv2 && gic.vcpu(index(v)).unlisted_active) {
+            for (LrFile& file : files) {
+                file.dir_trapped = true;
+            }
+        }
+    }
+
     u64 rd(unsigned v, u64 offset, unsigned size = 4) {
         return repeat(v, [&] { return gic.gicd_read(index(v), offset, size); });
     }
+    /// Of GICv2 the vCPU `frame` must do it itself: the registers are banked.
     u64 rrd(unsigned v, unsigned frame, u64 offset, unsigned size = 4) {
+        if (gicv2) {
+            return rd(frame, offset - gic::gicr::sgi_base, size);
+        }
         return repeat(v,
                       [&] { return gic.gicr_read(index(v), frame * gic::gicr::frame_size + offset, size); });
     }
@@ -111,12 +132,30 @@ struct TestVm {
         repeat(v, [&] { return gic.gicd_write(index(v), offset, size, value); });
     }
     void rwr(unsigned v, unsigned frame, u64 offset, u64 value, unsigned size = 4) {
+        if (gicv2) {
+            return wr(frame, offset - gic::gicr::sgi_base, value, size);
+        }
         repeat(v,
                [&] { return gic.gicr_write(index(v), frame * gic::gicr::frame_size + offset, size, value); });
     }
     void sgi(unsigned v, u64 value) {
         kick(gic.sgi_write(index(v), SgiRegister::sgi1r, value));
         enter(v);
+    }
+    /// One SGI to one vCPU, in either version.
+    void send(unsigned v, u32 number, unsigned to) {
+        if (gicv2) {
+            wr(v, gic::gicd::sgir, gic::GicdSgir::CPUTargetList::of(1u << to) | number);
+        } else {
+            sgi(v, gic::IccSgir::INTID::of(number) | (u64{1} << to));
+        }
+    }
+    void route(unsigned v, u32 spi, unsigned to, bool wide = true) {
+        if (gicv2) {
+            wr(v, gic::gicd::itargetsr + spi, 1u << to, 1);
+        } else {
+            wr(v, gic::gicd::irouter + 8 * spi, to, wide ? 8 : 4);
+        }
     }
     void line(u32 spi, bool high) { kick(gic.set_line({spi}, high)); }
     void pulse(u32 spi) { kick(gic.pulse({spi})); }
@@ -137,7 +176,8 @@ struct TestVm {
     }
     void dir(unsigned v, u32 intid) {
         if (!files[v].dir(intid)) {
-            kick(dir_write(gic, index(v), files[v], intid));
+            kick(dir_write(gic, index(v), files[v], gicv2 ? intid & gic::v2_intid_mask : intid));
+            watch(v);
         }
         enter(v);
     }

@@ -82,10 +82,13 @@ struct ItsVm : TestVm {
     ItsFault fault = ItsFault::none;
     unsigned steps = 0;
 
-    explicit ItsVm(unsigned vcpus = 2, unsigned list_registers = 4, unsigned event_bits = 16)
-        : TestVm(vcpus, list_registers) {
-        lpis->attach(gic, ram.access());
-        its->init(gic, *lpis, ram.access(), event_bits);
+    explicit ItsVm(unsigned vcpus = 2, unsigned list_registers = 4, unsigned event_bits = 16,
+                   bool v2 = false)
+        : TestVm(vcpus, list_registers, 64, v2) {
+        if (!v2) {
+            lpis->attach(gic, ram.access());
+            its->init(gic, *lpis, ram.access(), event_bits);
+        }
     }
 
     u64 rits(u64 offset, unsigned size = 8, unsigned v = 0) {

@@ -27,10 +27,21 @@ bool device_tree_valid() {
     return device_tree != nullptr && (reinterpret_cast<u64>(device_tree) & 7) == 0 && be32(0) == 0xd00d'feed;
 }
 
-/// Walks the structure block of a flattened device tree, version 17 [Devicetree Specification §5].
-const char* bootargs() {
+namespace {
+
+struct Property {
+    bool in_chosen; // else of any node
+    const char* name;
+    const char* value;
+    u32 length;
+};
+
+/// Calls visit(Property) until it returns true: walks the structure block of a flattened device tree, version 17
+/// [Devicetree Specification §5].
+template <class Visit>
+void each_property(Visit visit) {
     if (!device_tree_valid()) {
-        return "";
+        return;
     }
     u64 at = be32(8);
     const u64 strings = be32(12);
@@ -55,15 +66,42 @@ const char* bootargs() {
         } else if (token == 3) { // FDT_PROP
             const u32 length = be32(at);
             const char* name = reinterpret_cast<const char*>(device_tree + strings + be32(at + 4));
-            if (in_chosen && same(name, "bootargs")) {
-                return reinterpret_cast<const char*>(device_tree + at + 8);
+            if (visit(Property{in_chosen, name, reinterpret_cast<const char*>(device_tree + at + 8), length})) {
+                return;
             }
             at += 8 + ((u64{length} + 3) & ~u64{3});
         } else if (token != 4) { // FDT_NOP goes on, FDT_END stops
-            break;
+            return;
         }
     }
-    return "";
+}
+
+} // namespace
+
+const char* bootargs() {
+    const char* text = "";
+    each_property([&](const Property& p) {
+        const bool found = p.in_chosen && same(p.name, "bootargs");
+        text = found ? p.value : text;
+        return found;
+    });
+    return text;
+}
+
+bool has_compatible(const char* word) {
+    bool found = false;
+    each_property([&](const Property& p) {
+        if (!same(p.name, "compatible")) {
+            return false;
+        }
+        for (u32 i = 0; i < p.length && !found;) { // a list of strings
+            found = same(p.value + i, word);
+            while (i < p.length && p.value[i++] != '\0') {
+            }
+        }
+        return found;
+    });
+    return found;
 }
 
 bool has_option(const char* word) {

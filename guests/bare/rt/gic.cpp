@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // GICv3 for the bare payloads: affinity routing, one security state, group 1, all priorities equal [IHI0069
-// §12].
+// §12]; and GICv2: one security state, group 0 [IHI0048B §4].
 #include "guests/bare/rt/rt.hpp"
+
+extern "C" char vectors_gicv2[];
 
 namespace atl::bare {
 namespace {
@@ -27,8 +29,18 @@ constexpr u64 gicr_icpendr0 = gicr_sgi_base + 0x0280;
 constexpr u32 gicr_ctlr_rwp = 1U << 3;
 constexpr u64 gicr_ipriorityr = gicr_sgi_base + 0x0400;
 
+constexpr u64 gicd_itargetsr = gicd_base + 0x0800;
+constexpr u64 gicd_sgir = gicd_base + 0x0f00;
+constexpr u64 gicc_ctlr = gicc_base + 0x0000;
+constexpr u64 gicc_pmr = gicc_base + 0x0004;
+constexpr u64 gicc_bpr = gicc_base + 0x0008;
+constexpr u64 gicc_iar = gicc_base + 0x000c;
+constexpr u64 gicc_eoir = gicc_base + 0x0010;
+
 IrqHandler irq_handler = nullptr;
 u64 eoi_ticks[max_cpus];
+u32 iars[max_cpus];
+u32 version = 0; // 0: the device tree has not been asked
 
 u64 redistributor() {
     return gicr_base + cpu_index() * gicr_stride;
@@ -50,7 +62,33 @@ void set_irq_handler(IrqHandler handler) {
     dsb();
 }
 
+bool gic_is_v2() {
+    if (version == 0) {
+        version = has_compatible("arm,cortex-a15-gic") ? 2 : 3;
+    }
+    return version == 2;
+}
+
+static bool gicv2_init(bool distributor) {
+    BARE_WRITE("vbar_el1", reinterpret_cast<u64>(vectors_gicv2));
+    isb();
+    if (distributor) {
+        write32(gicd_ctlr, 1);
+    }
+    write32(gicd_base + 0x0180, 0xffff'ffff); // GICD_ICENABLER0, this CPU's
+    for (u64 i = 0; i < 32; i += 4) {
+        write32(gicd_ipriorityr + i, 0x8080'8080);
+    }
+    write32(gicc_pmr, 0xff);
+    write32(gicc_bpr, 0);
+    write32(gicc_ctlr, 1); // EOImode 0
+    return (read32(gicc_ctlr) & 1) != 0;
+}
+
 bool gic_init(bool distributor) {
+    if (gic_is_v2()) {
+        return gicv2_init(distributor);
+    }
     bool ok = true;
     if (distributor) {
         write32(gicd_ctlr, 0);
@@ -77,6 +115,10 @@ bool gic_init(bool distributor) {
 }
 
 void gic_enable_private(u32 intid) {
+    if (gic_is_v2()) {
+        write32(gicd_isenabler, 1U << intid);
+        return dsb();
+    }
     write32(redistributor() + gicr_isenabler0, 1U << intid);
     dsb();
 }
@@ -102,6 +144,13 @@ void enable_shared(u32 intid, u32 configuration) {
     const u64 word = intid / 32 * 4;
     const u64 priorities = gicd_ipriorityr + (intid & ~3U);
     const u64 config = gicd_icfgr + intid / 16 * 4;
+    if (gic_is_v2()) {
+        write8(gicd_ipriorityr + intid, 0x80);
+        write8(gicd_itargetsr + intid, 1);
+        write32(config, (read32(config) & ~(3U << intid % 16 * 2)) | configuration << intid % 16 * 2);
+        write32(gicd_isenabler + word, 1U << intid % 32);
+        return dsb();
+    }
     write32(gicd_igroupr + word, read32(gicd_igroupr + word) | 1U << intid % 32);
     write32(priorities, (read32(priorities) & ~(0xffU << intid % 4 * 8)) | 0x80U << intid % 4 * 8);
     write32(config, (read32(config) & ~(3U << intid % 16 * 2)) | configuration << intid % 16 * 2);
@@ -119,6 +168,18 @@ void gic_enable_shared(u32 intid) {
 
 void gic_enable_shared_level(u32 intid) {
     enable_shared(intid, 0);
+}
+
+void send_sgi(u32 intid, unsigned target) {
+    if (gic_is_v2()) {
+        write32(gicd_sgir, 1U << (16 + target) | intid);
+    } else {
+        send_sgi_v3(intid, target);
+    }
+}
+
+u32 current_iar() {
+    return iars[cpu_index()];
 }
 
 u64 last_eoi_ticks() {
@@ -141,5 +202,20 @@ extern "C" void irq_dispatch(u64 stamp) {
     }
     const u64 before = now();
     BARE_WRITE("S3_0_C12_C12_1", iar); // ICC_EOIR1_EL1
+    eoi_ticks[cpu_index()] = now() - before;
+}
+
+extern "C" void irq_dispatch_gicv2(u64 stamp) {
+    const u32 iar = read32(gicc_iar);
+    const u32 intid = iar & 0x3ff;
+    if (intid >= 1020) {
+        return;
+    }
+    iars[cpu_index()] = iar;
+    if (irq_handler != nullptr) {
+        irq_handler(intid, stamp);
+    }
+    const u64 before = now();
+    write32(gicc_eoir, iar);
     eoi_ticks[cpu_index()] = now() - before;
 }

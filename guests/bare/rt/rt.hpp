@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The runtime of the bare payloads: console, reports, hypercalls, GICv3, timer, exceptions, secondary CPUs.
+// The runtime of the bare payloads: console, reports, hypercalls, GICv2 or v3, timer, exceptions, secondary CPUs.
 // EL1, MMU off, one address map (QEMU virt's), on Atoll and on the bare machine alike. No locks: CPU 0 alone
 // prints.
 #pragma once
@@ -9,7 +9,8 @@ namespace atl::bare {
 
 // ---- the address map that Atoll shares with QEMU virt ----
 constexpr u64 gicd_base = 0x0800'0000;
-constexpr u64 gicr_base = 0x080A'0000;
+constexpr u64 gicc_base = 0x0801'0000; // GICv2
+constexpr u64 gicr_base = 0x080A'0000; // GICv3
 constexpr u64 gicr_stride = 0x2'0000;
 constexpr u64 uart_base = 0x0900'0000;
 constexpr u64 rtc_base = 0x0901'0000;
@@ -42,6 +43,14 @@ inline u64 read64(u64 address) {
 }
 inline void write32(u64 address, u32 value) {
     asm volatile("str %w0, [%1]" ::"r"(value), "r"(address) : "memory");
+}
+inline u32 read8(u64 address) {
+    u32 value;
+    asm volatile("ldrb %w0, [%1]" : "=r"(value) : "r"(address) : "memory");
+    return value;
+}
+inline void write8(u64 address, u32 value) {
+    asm volatile("strb %w0, [%1]" ::"r"(value), "r"(address) : "memory");
 }
 inline void isb() {
     asm volatile("isb" ::: "memory");
@@ -112,6 +121,8 @@ bool wait_cpu_off(unsigned index);
 /// Called with the INTID and the time of the vector's first instruction, before the end of interrupt.
 using IrqHandler = void (*)(u32 intid, u64 stamp);
 void set_irq_handler(IrqHandler handler);
+/// The device tree names a GICv2; false: a GICv3.
+bool gic_is_v2();
 /// Distributor (CPU 0 only), this CPU's redistributor and CPU interface. False when a wait timed out.
 bool gic_init(bool distributor);
 void gic_enable_private(u32 intid);
@@ -123,12 +134,16 @@ void gic_clear_pending(u32 intid);
 void gic_enable_shared(u32 intid);
 /// The same, level-sensitive.
 void gic_enable_shared_level(u32 intid);
-/// Ticks that the last write of ICC_EOIR1_EL1 took on this CPU.
+/// Ticks that the last write of ICC_EOIR1_EL1 or GICC_EOIR took on this CPU.
 u64 last_eoi_ticks();
-/// SGI `intid` to the CPU with Aff0 = target.
-inline void send_sgi(u32 intid, unsigned target) {
+/// SGI `intid` to the CPU with Aff0 = target, or GICv2's CPU interface of that number.
+void send_sgi(u32 intid, unsigned target);
+/// The same with a GICv3 and nothing around it, to be measured.
+inline void send_sgi_v3(u32 intid, unsigned target) {
     BARE_WRITE("S3_0_C12_C11_5", (u64{intid} << 24) | (u64{1} << target)); // ICC_SGI1R_EL1
 }
+/// GICC_IAR's value of the interrupt that is being handled: with GICv2 it names the sender of an SGI.
+u32 current_iar();
 
 // ---- expected exceptions ----
 struct Fault {
@@ -155,6 +170,8 @@ const char* bootargs();
 bool device_tree_valid();
 /// True when `word` stands in the boot arguments between blanks.
 bool has_option(const char* word);
+/// True when any node is compatible with it.
+bool has_compatible(const char* word);
 
 } // namespace atl::bare
 

@@ -139,15 +139,16 @@ wrong_level_text:
     b fatal_entry
     .endm
 
+    .macro vector_table name, irq
     .balign 0x800
-    .global vectors
-vectors:
+    .global \name
+\name:
     unexpected 0                // current EL, SP_EL0
     unexpected 1
     unexpected 2
     unexpected 3
     vector sync_entry           // current EL, SP_ELx
-    vector irq_entry
+    vector \irq
     unexpected 6
     unexpected 7
     unexpected 8                // lower EL: payloads have no EL0
@@ -158,19 +159,29 @@ vectors:
     unexpected 13
     unexpected 14
     unexpected 15
+    .endm
 
-irq_entry:
+    .macro irq_entry dispatch
     save_volatile
     mrs x0, elr_el1
     mrs x1, spsr_el1
     stp x0, x1, [sp, #256]
     mov x0, x18
-    bl irq_dispatch
+    bl \dispatch
     ldp x0, x1, [sp, #256]
     msr elr_el1, x0
     msr spsr_el1, x1
     restore_volatile
     eret
+    .endm
+
+    // Two, so that what is measured with a GICv3 does not ask which GIC it is [rt/gic.cpp].
+    vector_table vectors, irq_entry_v3
+    vector_table vectors_gicv2, irq_entry_v2
+irq_entry_v3:
+    irq_entry irq_dispatch
+irq_entry_v2:
+    irq_entry irq_dispatch_gicv2
 
 sync_entry:
     save_volatile

@@ -149,7 +149,7 @@ TEST_CASE("guest device tree: everything that EL2 emulates, and the peers") {
     entropy.kaslr_seed = 0x1122'3344'5566'7788;
     entropy.rng_seed[3] = 7;
     alignas(8) static u8 buffer[guest_dtb_bytes];
-    const auto size = write_guest_dt(vm, all.span(), *layout, entropy, buffer);
+    const auto size = write_guest_dt(vm, all.span(), *layout, entropy, GuestGic::v3, buffer);
     REQUIRE(size.ok());
     const auto view = FdtView::open(std::span<const u8>(buffer, *size));
     REQUIRE(view.ok());
@@ -189,7 +189,7 @@ TEST_CASE("guest device tree: a VM's host bridge, as the reader of the host's un
     vm.msi = el2::MsiKind::mbi;
     const auto layout = plan_guest(vm);
     alignas(8) static u8 buffer[guest_dtb_bytes];
-    const auto size = write_guest_dt(vm, {&vm, 1}, *layout, {}, buffer);
+    const auto size = write_guest_dt(vm, {&vm, 1}, *layout, {}, GuestGic::v3, buffer);
     REQUIRE(size.ok());
     const auto view = FdtView::open(std::span<const u8>(buffer, *size));
     REQUIRE(view.ok());
@@ -225,7 +225,7 @@ TEST_CASE("guest device tree: an ITS that translates the RequesterIDs of the VM'
     REQUIRE(vm.devices.push_back({0, 0, 2, 0}));
     const auto layout = plan_guest(vm);
     alignas(8) u8 buffer[8192];
-    const auto size = write_guest_dt(vm, {&vm, 1}, *layout, {}, buffer);
+    const auto size = write_guest_dt(vm, {&vm, 1}, *layout, {}, GuestGic::v3, buffer);
     REQUIRE(size.ok());
     const auto view = FdtView::open(std::span<const u8>(buffer, *size));
     REQUIRE(view.ok());
@@ -248,7 +248,7 @@ TEST_CASE("guest device tree: nothing that is not there") {
     vm.msi = el2::MsiKind::mbi;
     const auto layout = plan_guest(vm);
     alignas(8) u8 buffer[8192];
-    const auto size = write_guest_dt(vm, {&vm, 1}, *layout, {}, buffer);
+    const auto size = write_guest_dt(vm, {&vm, 1}, *layout, {}, GuestGic::v3, buffer);
     REQUIRE(size.ok());
     const auto view = FdtView::open(std::span<const u8>(buffer, *size));
     REQUIRE(view.ok());
@@ -262,7 +262,7 @@ TEST_CASE("guest device tree: nothing that is not there") {
     CHECK(!view->has(*view->find("/chosen"), "rng-seed"));
     CHECK(!view->has(*view->find("/chosen"), "linux,initrd-start"));
     for (std::size_t room = 0; room < *size; room += 8) {
-        CHECK(write_guest_dt(vm, {&vm, 1}, *layout, {}, std::span<u8>(buffer, room)).error() ==
+        CHECK(write_guest_dt(vm, {&vm, 1}, *layout, {}, GuestGic::v3, std::span<u8>(buffer, room)).error() ==
               Error::no_memory);
     }
 }
@@ -284,7 +284,7 @@ TEST_CASE("guest device tree: the fullest one fits its place") {
     GuestEntropy entropy{1, {}};
     entropy.rng_seed.fill(1);
     alignas(8) static u8 buffer[guest_dtb_bytes];
-    const auto size = write_guest_dt(all[15], all.span(), *layout, entropy, buffer);
+    const auto size = write_guest_dt(all[15], all.span(), *layout, entropy, GuestGic::v3, buffer);
     REQUIRE(size.ok());
     CHECK(*size < guest_dtb_bytes / 4);
 }

@@ -43,14 +43,22 @@ struct Model {
     u32 priority = 0xa0;
     unsigned target = 0;
     int active_on = -1;
-    bool pending() const { return latch || (!edge && line); }
+    u32 senders = 0; // GICv2: of an SGI
+    bool pending() const { return latch || senders != 0 || (!edge && line); }
 };
 
 class Loop {
   public:
-    Loop(unsigned list_registers, bool eoimode, unsigned seed)
-        : vm_(vcpus, list_registers), random_(seed), eoimode_(eoimode) {
-        vm_.boot_its();
+    Loop(unsigned list_registers, bool eoimode, unsigned seed, bool gicv2)
+        : vm_(vcpus, list_registers, 16, gicv2), random_(seed), eoimode_(eoimode), lpis_(!gicv2) {
+        if (lpis_) {
+            vm_.boot_its();
+        } else {
+            vm_.boot();
+        }
+        for (u32 spi = 32; gicv2 && spi < 96; ++spi) {
+            vm_.route(0, spi, 0); // GICD_ITARGETSR is 0 out of reset
+        }
         for (u32 spi = 32; spi < 96; ++spi) {
             model(0, spi).edge = spi % 2 != 0;
             if (spi % 2 != 0) {
@@ -63,12 +71,12 @@ class Loop {
                 model(v, i).edge = true;
             }
         }
-        REQUIRE(vm_.command(mapd(1, 5, ItsVm::itt(1), true)) == ItsFault::none);
-        for (u32 i = first_of_lpis; i < all; ++i) {
+        REQUIRE((!lpis_ || vm_.command(mapd(1, 5, ItsVm::itt(1), true)) == ItsFault::none));
+        for (u32 i = first_of_lpis; i < count(); ++i) {
             model(0, i).edge = true;
             REQUIRE(vm_.command(mapti(1, i - first_of_lpis, intid_of(i), 0)) == ItsFault::none);
         }
-        for (u32 i = 0; i < all; ++i) {
+        for (u32 i = 0; i < count(); ++i) {
             set_priority(i < 32 ? i % vcpus : 0, i, (i * 13 % 31) << 3);
         }
     }
@@ -95,7 +103,7 @@ class Loop {
     }
     u32 most_urgent(unsigned v) {
         u32 best = 0x100;
-        for (u32 intid = 0; intid < all; ++intid) {
+        for (u32 intid = 0; intid < count(); ++intid) {
             if (deliverable(v, intid) && model(v, intid).priority < best) {
                 best = model(v, intid).priority;
             }
@@ -172,7 +180,7 @@ class Loop {
         const unsigned v = pick(vcpus);
         const u32 spi = 32 + pick(pick(4) == 0 ? 64 : 12);
         Model& s = model(0, spi);
-        switch (pick(18)) {
+        switch (pick(lpis_ ? 18 : 16)) {
         case 16:
         case 17:
             step_lpi(v, first_of_lpis + pick(pick(2) == 0 ? lpis : 4));
@@ -193,8 +201,12 @@ class Loop {
         case 3: {
             const u32 sgi = pick(16);
             const unsigned to = pick(vcpus);
-            model(to, sgi).latch = true;
-            vm_.sgi(v, gic::IccSgir::INTID::of(sgi) | (u64{1} << to));
+            if (vm_.gicv2) {
+                model(to, sgi).senders |= 1u << v;
+            } else {
+                model(to, sgi).latch = true;
+            }
+            vm_.send(v, sgi, to);
             ++causes_;
             break;
         }
@@ -219,7 +231,7 @@ class Loop {
             break;
         case 8:
             s.target = pick(vcpus);
-            vm_.wr(v, gicd::irouter + 8 * spi, s.target, pick(2) == 0 ? 8 : 4);
+            vm_.route(v, spi, s.target, pick(2) == 0);
             break;
         case 9:
             s.latch = false;
@@ -239,9 +251,33 @@ class Loop {
                 vm_.wr(v, gicd::ispendr + spi / 32 * 4, 1u << (spi % 32));
                 ++causes_;
             }
+            if (vm_.gicv2) {
+                senders_by_register(v, pick(16));
+            }
             break;
         default:
             guest(v);
+            break;
+        }
+    }
+
+    /// GICD_SPENDSGIR and GICD_CPENDSGIR: one sender more, or less, or a look.
+    void senders_by_register(unsigned v, u32 sgi) {
+        const u32 bit = 1u << pick(vcpus);
+        u32& senders = private_[v][sgi].senders;
+        switch (pick(3)) {
+        case 0:
+            senders |= bit;
+            vm_.wr(v, gicd::spendsgir + sgi, bit, 1);
+            ++causes_;
+            break;
+        case 1:
+            senders &= ~bit;
+            vm_.wr(v, gicd::cpendsgir + sgi, bit, 1);
+            break;
+        default:
+            CHECK(vm_.rd(v, gicd::cpendsgir + sgi, 1) == senders);
+            CHECK((vm_.rd(v, gicd::ispendr) >> sgi & 1) == (senders != 0 ? 1 : 0));
             break;
         }
     }
@@ -259,15 +295,19 @@ class Loop {
         }
     }
 
+    u32 count() const { return lpis_ ? all : first_of_lpis; }
+    /// Of what IAR gave: with GICv2 an SGI's sender is in it.
+    u32 index_in(u32 iar) const { return lpis_ ? index_of(iar) : iar & gic::v2_intid_mask; }
+
     bool acknowledge(unsigned v) {
         const u32 running = vm_.files[v].running_priority();
         const u32 urgent = most_urgent(v);
-        const u32 taken = vm_.ack(v);
-        const u32 intid = index_of(taken);
-        if (taken == LrFile::spurious) {
+        const u32 iar = vm_.ack(v);
+        if (iar == LrFile::spurious) {
             CHECK((urgent >= running || urgent >= 0xf8));
             return false;
         }
+        const u32 intid = index_in(iar);
         REQUIRE(intid < all);
         Model& m = model(v, intid);
         CAPTURE(intid);
@@ -277,31 +317,36 @@ class Loop {
         CHECK((intid < 32 || m.target == v));
         CHECK(m.priority == urgent);
         m.latch = false;
+        if (vm_.gicv2) {
+            const u32 sender = 1u << (iar >> 10);
+            CHECK((intid >= 16 || (m.senders & sender) != 0));
+            m.senders &= ~sender;
+        }
         if (intid == timer) {
             m.line = false;
         }
         m.active_on = intid < first_of_lpis ? static_cast<int>(v) : -1; // an LPI is pending or not
-        stack_[v].push_back(intid);
+        stack_[v].push_back(iar);
         ++acknowledged_;
         return true;
     }
 
     void finish(unsigned v) {
-        const u32 intid = stack_[v].back();
+        const u32 iar = stack_[v].back();
         stack_[v].pop_back();
         if (!eoimode_) {
-            model(v, intid).active_on = -1;
-        } else if (intid < first_of_lpis) {
-            dropped_[v].push_back(intid);
+            model(v, index_in(iar)).active_on = -1;
+        } else if (index_in(iar) < first_of_lpis) {
+            dropped_[v].push_back(iar);
         }
-        vm_.eoi(v, intid_of(intid));
+        vm_.eoi(v, iar);
     }
 
     void deactivate(unsigned v) {
         const unsigned i = pick(static_cast<unsigned>(dropped_[v].size()));
         const u32 intid = dropped_[v][i];
         dropped_[v].erase(dropped_[v].begin() + i);
-        model(v, intid).active_on = -1;
+        model(v, intid & gic::v2_intid_mask).active_on = -1;
         vm_.dir(v, intid);
     }
 
@@ -411,6 +456,7 @@ class Loop {
     bool eoimode_;
     Model private_[vcpus][32];
     Model shared_[all];
+    bool lpis_;
     std::vector<u32> stack_[vcpus];
     std::vector<u32> dropped_[vcpus];
     unsigned acknowledged_ = 0;
@@ -419,14 +465,14 @@ class Loop {
 
 } // namespace
 
-TEST_CASE("closed loop: random guests against a model, 1 to 16 list registers") {
+static void run_loops(bool gicv2) {
     for (const unsigned lrs : {1u, 2u, 4u, 16u}) {
         for (const bool eoimode : {false, true}) {
             for (unsigned seed = 1; seed <= 6; ++seed) {
                 CAPTURE(lrs);
                 CAPTURE(eoimode);
                 CAPTURE(seed);
-                Loop loop(lrs, eoimode, seed);
+                Loop loop(lrs, eoimode, seed, gicv2);
                 loop.run(3000);
                 CHECK(loop.acknowledged() > 100);
                 // Every maintenance exit is paid for by an acknowledge or a deactivation.
@@ -434,4 +480,12 @@ TEST_CASE("closed loop: random guests against a model, 1 to 16 list registers") 
             }
         }
     }
+}
+
+TEST_CASE("closed loop: random guests against a model, 1 to 16 list registers") {
+    run_loops(false);
+}
+
+TEST_CASE("closed loop: the same with a GICv2: an SGI for each sender, targets, banked registers") {
+    run_loops(true);
 }

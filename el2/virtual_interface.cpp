@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// GICV's pages in a guest's map, and a trapped GICV_DIR. Portable. [IHI0048B §5.4]
+#include "el2/virtual_interface.hpp"
+
+#include "el2/dispatch.hpp"
+#include "el2/hw.hpp"
+#include "el2/world.hpp"
+#include "lib/panic.hpp"
+
+namespace atl::el2 {
+namespace {
+
+constexpr Ipa dir_page = guest_map::gicc.base + page_size;
+constexpr stage2::MapAttributes registers{stage2::MemoryType::device, true, true, false};
+
+} // namespace
+
+Status map_virtual_interface(World& world, Vm& vm) {
+    if (!vm.gic.is_v2()) {
+        return {};
+    }
+    LockGuard guard(vm.space.lock());
+    for (u64 offset = 0; offset < guest_map::gicc.size; offset += page_size) {
+        const Ipa page = guest_map::gicc.base + offset;
+        if (!vm.space.walk(page).mapped) {
+            ATOLL_TRY(vm.space.map(page, world.guest_cpu_interface + offset, page_size, registers));
+        }
+    }
+    vm.dir_mapped = true;
+    return {};
+}
+
+void trap_dir(Vm& vm) {
+    LockGuard guard(vm.space.lock());
+    if (!vm.dir_mapped) {
+        return; // another vCPU was faster
+    }
+    // A page of its own, whose table stays: it cannot fail.
+    auto debt = vm.space.unmap(dir_page, page_size, stage2::EmptyTables::keep);
+    ATOLL_CHECK(debt.ok());
+    vm.space.complete(std::move(*debt));
+    vm.dir_mapped = false;
+}
+
+bool access_dir(Vcpu& vcpu, Ipa ipa, bool write, unsigned size, u64 value) {
+    if (!vcpu.vm->gic.is_v2() || ipa < dir_page || ipa.value - dir_page.value >= page_size) {
+        return false;
+    }
+    if (write && size == 4 && ipa == dir_page) { // the only register there, and write-only
+        kick_vcpus(*vcpu.vm, hw::gic_dir_write(vcpu, value));
+        watch_deactivations(vcpu);
+    }
+    return true;
+}
+
+} // namespace atl::el2
