@@ -7,6 +7,7 @@ Requirement ids are those of docs/requirements.md.
 """
 from cases_bare import BARE_CASES
 from cases_devices import DEVICE_CASES
+from cases_gicv2 import GICV2_CASES
 from cases_linux import LINUX_CASES
 
-CASES = [*BARE_CASES, *LINUX_CASES, *DEVICE_CASES]
+CASES = [*BARE_CASES, *LINUX_CASES, *GICV2_CASES, *DEVICE_CASES]
