@@ -113,8 +113,9 @@ void write_cpus(FdtWriter& fdt, const VmConfig& vm) {
 
 void write_gic_v2(FdtWriter& fdt) {
     fdt.property_string("compatible", "arm,cortex-a15-gic");
-    fdt.property_cells("reg", {0, static_cast<u32>(gicd.base.value), 0, static_cast<u32>(gic::gicd::v2_frame_size), 0,
-                               static_cast<u32>(gicc.base.value), 0, static_cast<u32>(gicc.size)});
+    fdt.property_cells("reg",
+                       {0, static_cast<u32>(gicd.base.value), 0, static_cast<u32>(gic::gicd::v2_frame_size),
+                        0, static_cast<u32>(gicc.base.value), 0, static_cast<u32>(gicc.size)});
 }
 
 void write_gic_v3(FdtWriter& fdt, const VmConfig& vm) {

@@ -326,8 +326,8 @@ Status Host::init_gic_of_cpu(const el2::PerCpu& cpu) {
 Status Host::init_gic() {
     const HostGic& found = platform.gic;
     if (found.kind == GicKind::v2) {
-        ATOLL_TRY(gic.init(vgic::GicV2Layout{found.distributor, found.cpu_interface, found.hypervisor_interface,
-                                             found.vcpu_interface}));
+        ATOLL_TRY(gic.init(vgic::GicV2Layout{found.distributor, found.cpu_interface,
+                                             found.hypervisor_interface, found.vcpu_interface}));
         world->guest_cpu_interface = gic.v2().guest_interface().base;
     } else {
         vgic::GicV3Layout layout;

@@ -42,8 +42,8 @@ const char* gic_refusal(const HostGic& gic) {
     if (gic.kind == GicKind::v2 && (gic.hypervisor_interface.empty() || gic.vcpu_interface.empty())) {
         return "this machine's GICv2 has no virtualization extensions (GICH and GICV) in its device tree";
     }
-    if (gic.kind == GicKind::v2 && (gic.cpu_interface.size < gic::gicc::frame_size ||
-                                    gic.vcpu_interface.size < gic::gicc::frame_size)) {
+    if (gic.kind == GicKind::v2 &&
+        (gic.cpu_interface.size < gic::gicc::frame_size || gic.vcpu_interface.size < gic::gicc::frame_size)) {
         return "this machine's GICv2 has no GICC_DIR in its device tree: its CPU interfaces must have 8 KiB";
     }
     return nullptr;

@@ -136,8 +136,7 @@ void prepare_spi(World& world, Intid spi, PcpuIndex target) {
     vgic::Gic& gic = *world.gic;
     const bool ok = gic.disable(target, spi).ok() &&
                     gic.set_priority(target, spi, vgic::host_priority).ok() &&
-                    gic.set_trigger(target, spi, vgic::Trigger::level).ok() &&
-                    gic.route(spi, target).ok();
+                    gic.set_trigger(target, spi, vgic::Trigger::level).ok() && gic.route(spi, target).ok();
     if (!ok) {
         log::warn("SPI {} of the host's PCI bridge cannot be used", spi);
     }

@@ -24,27 +24,27 @@ class TakenV3 {
     static void inject_timer(Vcpu& vcpu, PerCpu& cpu) {
         vgic::inject_timer(vcpu.vm->gic, vcpu.index, *cpu.list_registers);
     }
-    const Intid intid;
+    Intid intid;
 };
 
 /// The same of a GICv2. What ends an SGI must name its sender.
 class TakenV2 {
   public:
     explicit TakenV2(PerCpu& cpu) : TakenV2(cpu.world->gic->v2()) {}
-    void drop_priority() const { gic_.drop_priority(iar_); }
-    void deactivate() const { gic_.deactivate(iar_); }
+    void drop_priority() const { gic_->drop_priority(iar_); }
+    void deactivate() const { gic_->deactivate(iar_); }
     static void inject_timer(Vcpu& vcpu, PerCpu& cpu) {
         vgic::v2::inject_timer(vcpu.vm->gic, vcpu.index, *cpu.list_registers->gicv2());
     }
 
   private:
-    explicit TakenV2(vgic::GicV2& gic)
-        : gic_(gic), iar_(gic.acknowledge()), intid{static_cast<u32>(gic::GiccIar::INTID::get(iar_))} {}
-    vgic::GicV2& gic_;
-    const u32 iar_;
+    explicit TakenV2(const vgic::GicV2& gic)
+        : gic_(&gic), iar_(gic.acknowledge()), intid{static_cast<u32>(gic::GiccIar::INTID::get(iar_))} {}
+    const vgic::GicV2* gic_;
+    u32 iar_;
 
   public:
-    const Intid intid;
+    Intid intid;
 };
 
 /// Somebody has sent this pCPU an SGI: interrupts for the loaded vCPU are in its work word, the rest is
@@ -60,7 +60,7 @@ void on_kick(PerCpu& cpu) {
 /// An interrupt that EL2 takes for itself. `loaded`: nullptr while the pCPU is idle. Priority is dropped and
 /// the interrupt deactivated here; the guest's own timer is the exception.
 template <class Taken>
-void handle_interrupt(PerCpu& cpu, Vcpu* loaded, const Taken& taken) {
+void handle_interrupt(PerCpu& cpu, Vcpu* loaded, Taken taken) {
     World& world = *cpu.world;
     const Intid intid = taken.intid;
     if (intid.value >= gic::first_special) {
@@ -97,7 +97,7 @@ void handle_interrupt(PerCpu& cpu, Vcpu* loaded, const Taken& taken) {
 }
 
 template <class Taken>
-[[gnu::noinline]] Action other_interrupt(PerCpu& cpu, Vcpu& vcpu, const Taken& taken) {
+[[gnu::noinline]] Action other_interrupt(PerCpu& cpu, Vcpu& vcpu, Taken taken) {
     handle_interrupt(cpu, &vcpu, taken);
     return action::resume;
 }

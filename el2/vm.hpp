@@ -53,6 +53,7 @@ struct Vm {
     World* world = nullptr;
     VmId id{};
     unsigned vcpu_count = 0;
+    u64 gicr_bytes = 0; // of all redistributors; 0 with a GICv2
     Vcpu* vcpus[max_vcpus_per_vm] = {};
     u64 cntvoff = 0;       // of CNTVOFF_EL2 while a vCPU is loaded
     bool run_time = false; // clock = "run" [el2/vm_time.hpp]
@@ -72,7 +73,6 @@ struct Vm {
     bool has_time_page = false;
     Pa scratch{}; // stands in for revoked memory at EL1, allocated on first use
     bool has_scratch = false;
-    u64 gicr_bytes = 0;      // of all redistributors; 0 with a GICv2
     bool dir_mapped = false; // GICV_DIR's page is [el2/virtual_interface.hpp]; changes under space.lock()
 
     VmState state = VmState::absent;

@@ -124,6 +124,8 @@ Access VirtualGic::spi_word_read(VcpuIndex caller, u64 offset) {
     if (needs_sync(reg) && bank.listed != 0) {
         access.retry = await_sync(caller, loaded_owners(bank, bank.listed), offset, access.kick);
         listed = listed_spi_state(word - 1);
+    } else {
+        vcpus_[caller.value].sync_tag = 0; // what it waited for is over
     }
     access.value = read_word(bank, reg, listed.pending, listed.active);
     return access;

@@ -26,7 +26,8 @@ constexpr bool is_word_or_byte(u64 offset, unsigned size) {
 /// Registers that are banked and that a GICv3 has in a redistributor, at the same offsets of its SGI_base frame: the first
 /// word of each array of words, eight of priorities, two of ICFGR.
 constexpr bool is_private(u64 offset) {
-    return (offset >= first_word_register && offset < end_word_register && offset % bytes_per_word_array < 4) ||
+    return (offset >= first_word_register && offset < end_word_register &&
+            offset % bytes_per_word_array < 4) ||
            (offset >= gicd::ipriorityr && offset < gicd::ipriorityr + gic::first_spi) ||
            (offset >= gicd::icfgr && offset < gicd::icfgr + 8);
 }
@@ -75,7 +76,8 @@ u8 VirtualGic::take_source(VcpuGic& vcpu, u32 sgi, u32 mask) {
         left &= ~(1u << source);
     }
     if (left == 0) {
-        vcpu.priv.latch.fetch_and(~(1u << sgi), std::memory_order_relaxed); // who sends now posts work_sources
+        vcpu.priv.latch.fetch_and(~(1u << sgi),
+                                  std::memory_order_relaxed); // who sends now posts work_sources
     }
     return source;
 }
@@ -121,6 +123,8 @@ Access VirtualGic::sgi_pending_read(VcpuIndex caller, u32 first, unsigned size) 
     LockGuard guard(g.lock);
     if ((g.priv.listed & all_sgis) != 0 && g.loaded.load(std::memory_order_relaxed)) {
         access.retry = await_sync(caller, 1u << caller.value, gicd::cpendsgir, access.kick);
+    } else {
+        g.sync_tag = 0;
     }
     for (u32 i = 0; i < size; ++i) {
         u32 sources = sources_of(g, first + i);
@@ -168,9 +172,8 @@ u32 VirtualGic::targets_read(VcpuIndex caller, u32 first, unsigned size) {
     LockGuard dist(dist_lock_);
     for (u32 i = 0; i < size; ++i) {
         const u32 intid = first + i;
-        const u32 mask = intid < gic::first_spi
-                             ? 1u << caller.value
-                             : static_cast<u32>(banks_[intid / 32 - 1].route[intid % 32]);
+        const u32 mask = intid < gic::first_spi ? 1u << caller.value
+                                                : static_cast<u32>(banks_[intid / 32 - 1].route[intid % 32]);
         value |= mask << (8 * i);
     }
     return value;
@@ -214,7 +217,8 @@ bool VirtualGic::gicd_v2_read(VcpuIndex caller, u64 offset, unsigned size, Acces
         return true;
     }
     if (offset >= gicd::cpendsgir && offset < gicd::cpendsgir + 2 * sgi_pending_bytes) {
-        access = sgi_pending_read(caller, static_cast<u32>((offset - gicd::cpendsgir) % sgi_pending_bytes), size);
+        access =
+            sgi_pending_read(caller, static_cast<u32>((offset - gicd::cpendsgir) % sgi_pending_bytes), size);
         return true;
     }
     return false;
@@ -228,7 +232,8 @@ bool VirtualGic::gicd_v2_write(VcpuIndex caller, u64 offset, unsigned size, u32 
         const u64 array = offset & ~(bytes_per_word_array - 1);
         // SGIs' pending state is written to GICD_SPENDSGIR and GICD_CPENDSGIR alone [§4.3.7].
         const bool pending = array == gicd::ispendr || array == gicd::icpendr;
-        access = gicr_write(caller, in_redistributor(caller, offset), size, pending ? value & ~all_sgis : value);
+        access =
+            gicr_write(caller, in_redistributor(caller, offset), size, pending ? value & ~all_sgis : value);
         return true;
     }
     if (size == 4 && offset == gicd::sgir) {
@@ -243,8 +248,8 @@ bool VirtualGic::gicd_v2_write(VcpuIndex caller, u64 offset, unsigned size, u32 
         return true;
     }
     if (offset >= gicd::cpendsgir && offset < gicd::cpendsgir + 2 * sgi_pending_bytes) {
-        sgi_pending_write(caller, static_cast<u32>((offset - gicd::cpendsgir) % sgi_pending_bytes), size, value,
-                          offset >= gicd::spendsgir);
+        sgi_pending_write(caller, static_cast<u32>((offset - gicd::cpendsgir) % sgi_pending_bytes), size,
+                          value, offset >= gicd::spendsgir);
         return true;
     }
     return false;

@@ -30,7 +30,9 @@ class Gic {
     u32 intid_count() const { return is_v2_ ? v2_.intid_count() : v3_.intid_count(); }
     LrFile& lr_file(PcpuIndex cpu) { return v3_.lr_file(cpu); }
     /// Usable priority bits of a guest.
-    unsigned guest_priority_bits() { return is_v2_ ? v2_.lr_file({0}).priority_bits() : lr_file({0}).priority_bits(); }
+    unsigned guest_priority_bits() {
+        return is_v2_ ? v2_.lr_file({0}).priority_bits() : lr_file({0}).priority_bits();
+    }
 
     /// For PPIs and SGIs these act on `cpu`, which must be the caller's with GICv2; for SPIs `cpu` is ignored. Unknown
     /// INTIDs: invalid_argument.

@@ -51,7 +51,8 @@ Status GicV2::init(const GicV2Layout& layout) {
     if (IidrArchitecture::get(read32(cpu_interface_, gicc::iidr)) < 2) {
         return Error::not_supported;
     }
-    intids_ = static_cast<u32>(32 * (gic::GicdTyper::ITLinesNumber::get(read32(distributor_, gicd::typer)) + 1));
+    intids_ =
+        static_cast<u32>(32 * (gic::GicdTyper::ITLinesNumber::get(read32(distributor_, gicd::typer)) + 1));
     if (intids_ > gic::first_special) {
         intids_ = gic::first_special;
     }

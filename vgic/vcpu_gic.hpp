@@ -16,7 +16,8 @@ constexpr u64 work_recall =
 constexpr u64 work_its =
     u64{1}
     << 34; // commands of the VM's ITS wait for this vCPU to execute them; only its home pCPU posts that
-constexpr u64 work_sources = u64{1} << 35; // GICv2: with work_refill: SGIs were sent, their senders are in `sgi_sources`
+constexpr u64 work_sources =
+    u64{1} << 35; // GICv2: with work_refill: SGIs were sent, their senders are in `sgi_sources`
 constexpr u8 no_slot = 0xff;
 
 /// The virtual CPU interface's registers while the vCPU is not loaded.
@@ -40,7 +41,7 @@ struct HwTimer {
     u32 bit() const { return vintid == 0 ? 0 : 1u << vintid; }
 };
 
-struct VcpuGic {
+struct alignas(512) VcpuGic { // a power of two: found with a shift
     /// What must be done before this vCPU runs again; tested on every entry, hence first and alone.
     std::atomic<u64> work{0};
     std::atomic<bool> loaded{false};

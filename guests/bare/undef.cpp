@@ -138,9 +138,9 @@ void identification_space() {
 
 void holes() {
     const u64 other_gic = gic_is_v2() ? gicr_base : gicc_base;
-    const u64 addresses[] = {
-        0x0,         0x0700'0000, other_gic,     0x081a'0000,   0x0900'1000,    0x3f00'0000,     0x4f00'0000,
-        0xc000'0000, 0xffff'f000, 0x1'0000'0000, 0x2'0000'0000, 0xff'ffff'f000, 0xffff'ffff'f000};
+    const u64 addresses[] = {0x0,           0x0700'0000,    other_gic,       0x081a'0000, 0x0900'1000,
+                             0x3f00'0000,   0x4f00'0000,    0xc000'0000,     0xffff'f000, 0x1'0000'0000,
+                             0x2'0000'0000, 0xff'ffff'f000, 0xffff'ffff'f000};
     for (const u64 address : addresses) {
         fault_begin();
         read32(address);

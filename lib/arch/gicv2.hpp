@@ -6,7 +6,7 @@
 
 namespace atl::gic {
 
-constexpr u32 v2_max_cpus = 8;     // CPU numbers have 3 bits
+constexpr u32 v2_max_cpus = 8; // CPU numbers have 3 bits
 constexpr u32 v2_intid_mask = 0x3ff;
 
 /// Offsets in the distributor [IHI0048B §4.1.2]. Registers of private interrupts are banked by CPU.
@@ -61,7 +61,7 @@ constexpr u64 lr0 = 0x0100;
 constexpr u64 frame_size = 0x1000;
 } // namespace gich
 
-struct GichVtr { // [IHI0048B §5.3.2]
+struct GichVtr {                  // [IHI0048B §5.3.2]
     using ListRegs = Field<5, 0>; // number of list registers - 1
     using PREbits = Field<28, 26>;
     using PRIbits = Field<31, 29>;
@@ -86,8 +86,8 @@ using LrSource = Field<34, 32>;
 constexpr u32 to_gich_lr(u64 lr) {
     const u64 both = GichLr::VirtualID::of(IchLr::VINTID::get(lr)) |
                      GichLr::Priority::of(IchLr::Priority::get(lr) >> 3) |
-                     GichLr::Pending::of(IchLr::Pending::get(lr)) | GichLr::Active::of(IchLr::Active::get(lr)) |
-                     GichLr::Grp1::of(IchLr::Group::get(lr));
+                     GichLr::Pending::of(IchLr::Pending::get(lr)) |
+                     GichLr::Active::of(IchLr::Active::get(lr)) | GichLr::Grp1::of(IchLr::Group::get(lr));
     const u64 rest = IchLr::HW::test(lr)
                          ? GichLr::HW::mask | GichLr::PhysicalID::of(IchLr::PINTID::get(lr))
                          : GichLr::CPUID::of(LrSource::get(lr)) | GichLr::EOI::of(IchLr::EOI::get(lr));
@@ -97,8 +97,8 @@ constexpr u32 to_gich_lr(u64 lr) {
 constexpr u64 from_gich_lr(u32 lr) {
     const u64 both = IchLr::VINTID::of(GichLr::VirtualID::get(lr)) |
                      IchLr::Priority::of(GichLr::Priority::get(lr) << 3) |
-                     IchLr::Pending::of(GichLr::Pending::get(lr)) | IchLr::Active::of(GichLr::Active::get(lr)) |
-                     IchLr::Group::of(GichLr::Grp1::get(lr));
+                     IchLr::Pending::of(GichLr::Pending::get(lr)) |
+                     IchLr::Active::of(GichLr::Active::get(lr)) | IchLr::Group::of(GichLr::Grp1::get(lr));
     return both | (GichLr::HW::test(lr)
                        ? IchLr::HW::mask | IchLr::PINTID::of(GichLr::PhysicalID::get(lr))
                        : LrSource::of(GichLr::CPUID::get(lr)) | IchLr::EOI::of(GichLr::EOI::get(lr)));

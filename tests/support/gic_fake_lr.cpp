@@ -85,7 +85,8 @@ void LrFile::deactivate(unsigned slot) {
 }
 
 void LrFile::eoi(u32 intid, bool group1) {
-    u32& levels = gicv2_ ? (ap0 != 0 && (ap1 == 0 || std::countr_zero(ap0) <= std::countr_zero(ap1)) ? ap0 : ap1)
+    u32& levels = gicv2_
+                      ? (ap0 != 0 && (ap1 == 0 || std::countr_zero(ap0) <= std::countr_zero(ap1)) ? ap0 : ap1)
                   : group1 ? ap1
                            : ap0;
     if (levels == 0) {

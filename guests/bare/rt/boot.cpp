@@ -66,7 +66,8 @@ void each_property(Visit visit) {
         } else if (token == 3) { // FDT_PROP
             const u32 length = be32(at);
             const char* name = reinterpret_cast<const char*>(device_tree + strings + be32(at + 4));
-            if (visit(Property{in_chosen, name, reinterpret_cast<const char*>(device_tree + at + 8), length})) {
+            if (visit(
+                    Property{in_chosen, name, reinterpret_cast<const char*>(device_tree + at + 8), length})) {
                 return;
             }
             at += 8 + ((u64{length} + 3) & ~u64{3});

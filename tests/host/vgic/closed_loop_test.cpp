@@ -454,9 +454,9 @@ class Loop {
     ItsVm vm_;
     std::mt19937 random_;
     bool eoimode_;
+    bool lpis_;
     Model private_[vcpus][32];
     Model shared_[all];
-    bool lpis_;
     std::vector<u32> stack_[vcpus];
     std::vector<u32> dropped_[vcpus];
     unsigned acknowledged_ = 0;
