@@ -34,21 +34,6 @@ constexpr const char* version = "0.1";
     stop_with(host, "entered at EL1: there is no EL2 here; on QEMU add virtualization=on to -M virt");
 }
 
-/// nullptr: there is one that EL2 can drive.
-const char* gic_refusal(const HostGic& gic) {
-    if (gic.kind == GicKind::none) {
-        return "the host's device tree names no interrupt controller that Atoll knows (GICv2 or GICv3)";
-    }
-    if (gic.kind == GicKind::v2 && (gic.hypervisor_interface.empty() || gic.vcpu_interface.empty())) {
-        return "this machine's GICv2 has no virtualization extensions (GICH and GICV) in its device tree";
-    }
-    if (gic.kind == GicKind::v2 &&
-        (gic.cpu_interface.size < gic::gicc::frame_size || gic.vcpu_interface.size < gic::gicc::frame_size)) {
-        return "this machine's GICv2 has no GICC_DIR in its device tree: its CPU interfaces must have 8 KiB";
-    }
-    return nullptr;
-}
-
 void banner(const Host& host) {
     const Platform& p = host.platform;
     log::info("Atoll {}: {} CPUs, {} MiB RAM, GICv{}, {}", version, host.world->pcpu_count,
@@ -78,7 +63,7 @@ extern "C" [[noreturn]] void boot_primary(u64 device_tree, u64 entry_level, u64 
     if (entry_level != 2 || el2_usable == 0) {
         refuse_level(host, entry_level, el2_usable != 0);
     }
-    if (const char* const why = gic_refusal(host.platform.gic); why != nullptr) {
+    if (const char* const why = refusal(host.platform.gic); why != nullptr) {
         stop_with(host, why);
     }
     if (!host.build_map().ok()) {

@@ -33,6 +33,9 @@ struct HostGic {
     u32 maintenance_intid = 0; // 0: the tree does not say
 };
 
+/// A sentence why EL2 cannot drive it; nullptr: it can.
+const char* refusal(const HostGic& gic);
+
 struct HostUart {
     Range<Pa> registers;
     u32 intid = 0; // 0: polled only
@@ -114,7 +117,7 @@ struct Platform {
 
 /// Reads the tree. `boot_cpu` is the CPU that runs this; it becomes cpus[0]. Everything that a usable machine
 /// needs and that is missing or malformed gives one refusal sentence, and Error::corrupt at the end; the rest
-/// is read all the same. A GICv2, an absent PSCI node and the like are recorded, not refused: the caller
+/// is read all the same. An odd GICv2, an absent PSCI node and the like are recorded, not refused: the caller
 /// decides.
 Status read_platform(const FdtView& tree, Mpidr boot_cpu, Platform& out, Diagnostics& diagnostics);
 

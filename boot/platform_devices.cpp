@@ -3,6 +3,7 @@
 // none. Spec: Linux bindings interrupt-controller/arm,gic-v3 and arm,gic, timer/arm,arch_timer, arm/psci,
 // serial/pl011, rtc/arm,pl031, iommu/arm,smmu-v3.
 #include "boot/platform_parts.hpp"
+#include "lib/arch/gicv2.hpp"
 
 namespace atl::boot {
 namespace {
@@ -153,6 +154,23 @@ void read_smmu(PlatformReader& reader, const FdtWalk& walk) {
 }
 
 } // namespace
+
+const char* refusal(const HostGic& gic) {
+    if (gic.kind == GicKind::none) {
+        return "the host's device tree names no interrupt controller that Atoll knows (GICv2 or GICv3)";
+    }
+    if (gic.kind == GicKind::v3) {
+        return nullptr;
+    }
+    if (gic.hypervisor_interface.empty() || gic.vcpu_interface.empty()) {
+        return "this machine's GICv2 has no virtualization extensions (GICH and GICV) in its device tree";
+    }
+    if (gic.cpu_interface.size < gic::gicc::frame_size || gic.vcpu_interface.size < gic::gicc::frame_size) {
+        return "this machine's GICv2 has CPU interfaces of less than 8 KiB in its device tree: GICC_DIR is "
+               "missing";
+    }
+    return nullptr;
+}
 
 u32 intid_of(u32 type, u32 number) {
     if (type == 0 && number < 988) {

@@ -4,6 +4,7 @@
 #include "tests/support/el2_world.hpp"
 
 #include "el2/its.hpp"
+#include "el2/virtual_interface.hpp"
 
 #include <cstring>
 #include <utility>
@@ -126,7 +127,7 @@ void Machine::add_vm(const VmSpec& spec, unsigned id) {
     made->world = &world;
     made->id = config->id;
     made->vcpu_count = spec.vcpus;
-    made->gicr_bytes = spec.vcpus * guest_map::gicr_stride;
+    made->gicr_bytes = spec.gicv2 ? 0 : spec.vcpus * guest_map::gicr_stride;
     made->id_registers = sanitise_id_registers(world.host_ids, world.geometry.ipa_bits);
     for (unsigned i = 0; i < spec.vcpus; ++i) {
         auto v = std::make_unique<Vcpu>();
@@ -144,6 +145,13 @@ void Machine::add_vm(const VmSpec& spec, unsigned id) {
     }
     vgic::Config gic;
     gic.vcpus = spec.vcpus;
+    gic.gicv2 = spec.gicv2;
+    if (spec.gicv2) {
+        world.guest_cpu_interface = Pa{0x0804'0000};
+        for (auto& one : hw().cpu) {
+            one.lrs = vgic::LrFile(4, true);
+        }
+    }
     REQUIRE(made->gic.init(gic).ok());
     REQUIRE(made->bus.add(guest_map::uart.base, guest_map::uart.size, &made->uart).ok());
     REQUIRE(made->bus.add(guest_map::rtc.base, guest_map::rtc.size, &made->rtc).ok());
@@ -189,6 +197,7 @@ void Machine::load_registers(Vcpu& v) {
     }
     v.vm->last_on[v.cpu->index.value].vcpu = &v;
     kick_vcpus(*v.vm, vgic::load(v.vm->gic, v.index, h.lrs));
+    watch_deactivations(v);
     v.hcr &= ~(arch::HcrEl2::TWI::mask | arch::HcrEl2::TWE::mask);
     h.hcr = v.hcr;
     h.pstate = v.pstate;
@@ -267,6 +276,7 @@ Vcpu* Machine::enter(unsigned cpu_index, unsigned max_job_steps) {
             its_step(*at);
         } else if (at->gic->needs_flush()) {
             kick_vcpus(*at->vm, vgic::flush(at->vm->gic, at->index, hw().here().lrs));
+            watch_deactivations(*at);
         } else {
             return at;
         }

@@ -183,6 +183,30 @@ TEST_CASE("guest device tree: everything that EL2 emulates, and the peers") {
     CHECK((doorbell->cell(0) == 0 && doorbell->cell(1) == 8 && doorbell->cell(2) == 1));
 }
 
+TEST_CASE("guest device tree: a GICv2, as the reader of the host's understands it") {
+    VmConfig vm = make_vm(64, 4096);
+    vm.vcpus = 3;
+    const auto layout = plan_guest(vm);
+    alignas(8) static u8 buffer[guest_dtb_bytes];
+    const auto size = write_guest_dt(vm, {&vm, 1}, *layout, {}, GuestGic::v2, buffer);
+    REQUIRE(size.ok());
+    const auto view = FdtView::open(std::span<const u8>(buffer, *size));
+    REQUIRE(view.ok());
+    CHECK(reg_of(*view, "/intc@8000000") == Range<Pa>{Pa{0x800'0000}, 0x1000});
+    CHECK(reg_of(*view, "/intc@8000000", 1) == Range<Pa>{Pa{0x801'0000}, 0x2000});
+    // Each PPI: number, then the CPUs that have it and its trigger.
+    const auto timer = view->property(*view->find("/timer"), "interrupts");
+    for (unsigned i = 0; i < 4; ++i) {
+        CHECK(timer->cell(3 * i + 2) == 0x704);
+    }
+    static Platform platform;
+    platform = {};
+    test::Sentences sentences;
+    REQUIRE_MESSAGE(read_platform(*view, Mpidr{0}, platform, sentences.sink).ok(), sentences.text());
+    CHECK(platform.gic.kind == GicKind::v2);
+    CHECK(platform.timer.el1_virtual == 27);
+}
+
 TEST_CASE("guest device tree: a VM's host bridge, as the reader of the host's understands it") {
     VmConfig vm = make_vm(512, 32 * mib);
     REQUIRE(vm.devices.push_back({0, 0, 2, 0}));

@@ -99,15 +99,37 @@ TEST_CASE("platform: QEMU virt with GICv3 and SMMUv3") {
     CHECK(p.rng_seed_bytes == 32);
 }
 
-TEST_CASE("platform: a GICv2 machine is described, for the caller to refuse") {
+TEST_CASE("platform: a GICv2 machine") {
     const Reading r(gallery("virt-gicv2.dts"));
     REQUIRE_MESSAGE(r.status.ok(), r.sentences.text());
     CHECK(r.platform.gic.kind == GicKind::v2);
     CHECK(r.platform.gic.cpu_interface.base == Pa{0x801'0000});
     CHECK(r.platform.gic.hypervisor_interface.base == Pa{0x803'0000});
     CHECK(r.platform.gic.vcpu_interface.base == Pa{0x804'0000});
+    CHECK(refusal(r.platform.gic) == nullptr);
     CHECK(r.platform.cpus.size() == 2);
     CHECK(r.platform.initrd.empty());
+}
+
+TEST_CASE("platform: GICs that cannot be driven are refused with a sentence") {
+    const auto why = [](const HostGic& gic) {
+        const char* const sentence = refusal(gic);
+        return std::string_view(sentence != nullptr ? sentence : "");
+    };
+    HostGic gic;
+    CHECK(why(gic).find("no interrupt controller") != std::string_view::npos);
+    gic.kind = GicKind::v2;
+    gic.distributor = {Pa{0x800'0000}, 0x1000};
+    gic.cpu_interface = {Pa{0x801'0000}, 0x2000};
+    CHECK(why(gic).find("no virtualization extensions") != std::string_view::npos);
+    gic.hypervisor_interface = {Pa{0x803'0000}, 0x1000};
+    CHECK(why(gic).find("no virtualization extensions") != std::string_view::npos);
+    gic.vcpu_interface = {Pa{0x804'0000}, 0x1000};
+    CHECK(why(gic).find("GICC_DIR is missing") != std::string_view::npos);
+    gic.vcpu_interface.size = 0x2000;
+    CHECK(why(gic).empty());
+    gic.cpu_interface.size = 0x1000;
+    CHECK(why(gic).find("GICC_DIR is missing") != std::string_view::npos);
 }
 
 TEST_CASE("platform: an odd board") {
