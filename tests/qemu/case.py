@@ -55,6 +55,7 @@ class Case:
     image: Optional[str] = "build/atoll.img"
     kernels: tuple = ()        # kernel series under .deps that must exist
     damage: Optional[Callable[[bytes], bytes]] = None
+    device_tree: Optional[Callable[[str], str]] = None  # changes the source of the machine's own tree
     may_fail: bool = False     # panics and FAIL lines are what the case is about
 
 

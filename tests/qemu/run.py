@@ -9,6 +9,7 @@ import argparse
 import os
 import re
 import shlex
+import subprocess
 import sys
 import threading
 import time
@@ -40,7 +41,21 @@ def command(case):
         words += ["-kernel", case.image]
     if case.bundle:
         words += ["-initrd", bundle_path(case)]
+    if case.device_tree:
+        words += ["-dtb", changed_tree(case, words)]
     return words + list(case.extra)
+
+
+def changed_tree(case, words):
+    """The tree that QEMU would give this machine, with the case's change."""
+    path = f"{LOGS}/{case.name}"
+    subprocess.run([*words[:2], f"{words[2]},dumpdtb={path}.dtb", *words[3:]], check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL, timeout=30)
+    source = subprocess.run(["dtc", "-q", "-I", "dtb", "-O", "dts", f"{path}.dtb"], check=True, capture_output=True,
+                            text=True).stdout
+    subprocess.run(["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", f"{path}.dtb"], check=True, text=True,
+                   input=case.device_tree(source))
+    return f"{path}.dtb"
 
 
 def bundle_path(case):
