@@ -103,8 +103,8 @@ bundle: setup
 	@$(MAKE) -s $(PARALLEL) bundle-ready
 	@$(PYTHON) tools/bundle.py "$(MANIFEST)" "$(OUT)"
 
-QEMU_LINE := $(QEMU) -M virt,virtualization=on,gic-version=3 -cpu cortex-a72 -smp 2 -m 2G \
-             -nographic -nodefaults -serial mon:stdio -kernel $(B)/atoll.img -initrd $(B)/bundles/demo.bundle
+QEMU_LINE := $(QEMU) -M virt,virtualization=on -cpu cortex-a72 -smp 2 -m 2G -nographic -nodefaults \
+             -serial mon:stdio -kernel $(B)/atoll.img -initrd $(B)/demo.bundle
 
 run: setup
 	@$(MAKE) -s $(PARALLEL) demo-ready
@@ -123,7 +123,10 @@ debug: setup
 	@echo "QEMU waits for gdb on port 1234. In another terminal: gdb-multiarch -x tools/atoll.gdb $(B)/atoll.elf"
 	$(QEMU_LINE) -S -gdb tcp:127.0.0.1:1234
 
-demo-ready: $(B)/atoll.img $(B)/bundles/demo.bundle
+$(B)/demo.bundle: $(B)/bundles/demo.bundle
+	@ln -sf bundles/$(@F) $@
+
+demo-ready: $(B)/atoll.img $(B)/demo.bundle
 demo-dma-ready: $(B)/atoll.img $(B)/libelcount.so $(addprefix $(B)/bundles/demo-dma,.bundle -ways.bundle -one.bundle)
 
 help:

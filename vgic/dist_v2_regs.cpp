@@ -42,12 +42,6 @@ constexpr unsigned source_shift(u32 sgi) {
     return 8 * (sgi % 8);
 }
 
-u32 sources_of(const VcpuGic& vcpu, u32 sgi) {
-    return static_cast<u32>(vcpu.sgi_sources[source_word(sgi)].load(std::memory_order_acquire) >>
-                            source_shift(sgi)) &
-           0xff;
-}
-
 } // namespace
 
 /// To the first of the targets that exist. Any may take it [§3.2.3 1-N model]; software that wants another one says so.
@@ -58,16 +52,27 @@ u8 VirtualGic::resolve_targets(u64 targets) const {
     return targets == 0 ? no_vcpu : static_cast<u8>(std::countr_zero(targets));
 }
 
+u32 VirtualGic::senders_of(const VcpuGic& vcpu, u32 sgi) {
+    return static_cast<u32>(vcpu.sgi_sources[source_word(sgi)].load(std::memory_order_acquire) >>
+                            source_shift(sgi)) &
+           0xff;
+}
+
 void VirtualGic::gather_sources(VcpuGic& vcpu) {
     u32 sgis = 0;
-    for (u32 sgi = 0; sgi < gic::first_ppi; ++sgi) {
-        sgis |= sources_of(vcpu, sgi) != 0 ? 1u << sgi : 0;
+    for (u32 first = 0; first < gic::first_ppi; first += 8) {
+        u64 senders = vcpu.sgi_sources[source_word(first)].load(std::memory_order_acquire);
+        while (senders != 0) {
+            const auto byte = static_cast<u32>(std::countr_zero(senders)) / 8;
+            sgis |= 1u << (first + byte);
+            senders &= ~(u64{0xff} << (8 * byte));
+        }
     }
     vcpu.priv.latch.fetch_or(sgis, std::memory_order_relaxed);
 }
 
 u8 VirtualGic::take_source(VcpuGic& vcpu, u32 sgi, u32 mask) {
-    u32 left = sources_of(vcpu, sgi);
+    u32 left = senders_of(vcpu, sgi);
     u8 source = no_vcpu;
     if ((left & mask) != 0) {
         source = static_cast<u8>(std::countr_zero(left & mask));
@@ -111,7 +116,7 @@ VcpuMask VirtualGic::sgir_write(VcpuIndex caller, u32 value) {
     for (; targets != 0; targets &= targets - 1) {
         VcpuGic& target = vcpus_[std::countr_zero(targets)];
         put_source(target, sgi, caller.value);
-        mask |= target.post(work_refill | work_sources) ? targets & -targets : 0;
+        mask |= target.post(work_sources) ? targets & -targets : 0;
     }
     return mask & ~self;
 }
@@ -127,7 +132,7 @@ Access VirtualGic::sgi_pending_read(VcpuIndex caller, u32 first, unsigned size) 
         g.sync_tag = 0;
     }
     for (u32 i = 0; i < size; ++i) {
-        u32 sources = sources_of(g, first + i);
+        u32 sources = senders_of(g, first + i);
         const u8 slot = g.slot_of[first + i];
         if (slot != no_slot && (g.priv.drop_pending >> (first + i) & 1) == 0) {
             const u64 lr = g.lr[slot].load(std::memory_order_relaxed);
@@ -151,7 +156,7 @@ void VirtualGic::sgi_pending_write(VcpuIndex caller, u32 first, unsigned size, u
             continue;
         }
         word.fetch_and(~(u64{bits} << source_shift(sgi)), std::memory_order_relaxed);
-        if (sources_of(g, sgi) == 0) {
+        if (senders_of(g, sgi) == 0) {
             g.priv.latch.fetch_and(~(1u << sgi), std::memory_order_relaxed);
         }
         const u8 slot = g.slot_of[sgi];
@@ -225,6 +230,10 @@ bool VirtualGic::gicd_v2_read(VcpuIndex caller, u64 offset, unsigned size, Acces
 }
 
 bool VirtualGic::gicd_v2_write(VcpuIndex caller, u64 offset, unsigned size, u32 value, Access& access) {
+    if (size == 4 && offset == gicd::sgir) {
+        access.kick = sgir_write(caller, value);
+        return true;
+    }
     if (offset >= gicd::v2_frame_size || offset == gicd::setspi_nsr || offset == gicd::clrspi_nsr) {
         return true; // WI
     }
@@ -234,10 +243,6 @@ bool VirtualGic::gicd_v2_write(VcpuIndex caller, u64 offset, unsigned size, u32 
         const bool pending = array == gicd::ispendr || array == gicd::icpendr;
         access =
             gicr_write(caller, in_redistributor(caller, offset), size, pending ? value & ~all_sgis : value);
-        return true;
-    }
-    if (size == 4 && offset == gicd::sgir) {
-        access.kick = sgir_write(caller, value);
         return true;
     }
     if (!is_word_or_byte(offset, size)) {

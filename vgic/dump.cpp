@@ -25,7 +25,7 @@ void put_interrupts(const TextSink& sink, const Bank& bank, u32 first, u32 lr_pe
 
 void VirtualGic::dump(const TextSink& sink) {
     LockGuard dist(dist_lock_);
-    format_to(sink, "groups enabled {:x}, {} SPIs\n", groups(), config_.spis);
+    format_to(sink, "GICv{}, groups enabled {:x}, {} SPIs\n", config_.gicv2 ? 2 : 3, groups(), config_.spis);
     for (unsigned v = 0; v < config_.vcpus; ++v) {
         VcpuGic& g = vcpus_[v];
         LockGuard guard(g.lock);
@@ -36,6 +36,11 @@ void VirtualGic::dump(const TextSink& sink) {
                   g.stat_refills, g.stat_maintenance);
         const LrState listed = listed_state(g, 0);
         put_interrupts(sink, g.priv, 0, listed.pending, listed.active);
+        for (u32 sgi = 0; config_.gicv2 && sgi < gic::first_ppi; ++sgi) {
+            if (const u32 senders = senders_of(g, sgi); senders != 0) {
+                format_to(sink, "  {} waits for its turn from vCPUs {:x}\n", sgi, senders);
+            }
+        }
     }
     for (unsigned b = 0; b < bank_count(); ++b) {
         if (banks_[b].busy() != 0) {

@@ -116,6 +116,8 @@ class Refill {
     static bool flush_fast(VirtualGic& gic, VcpuGic& g, File& file) {
         return relist_sgis(g, file) || flush_sgis(gic, g, file);
     }
+    /// The same for GICv2 [vgic/refill_sources.hpp].
+    static bool flush_sources(VirtualGic& gic, VcpuGic& g, File& file);
     static bool flush_sgis(VirtualGic& gic, VcpuGic& g, File& file) {
         LockGuard guard(g.lock);
         const u64 work = g.work.exchange(0, std::memory_order_acquire); // sees what was done before each post
@@ -204,6 +206,9 @@ class Refill {
     static u64 sgi_lr(const VcpuGic& g, unsigned intid);
     static void give_slot(VcpuGic& g, unsigned sgi, unsigned slot);
     static bool list_sgis(VcpuGic& g, File& file, u32 sgis);
+    // [vgic/refill_sources.hpp]
+    static u64 list_source(VcpuGic& g, u32 intid, bool active, bool wanted);
+    static bool list_sources(VcpuGic& g, File& file, u32 sgis);
 
     // [vgic/refill_lpi.hpp]
     void add_lpis(TopList& pending, u32 groups, bool interface_group1);
@@ -363,7 +368,6 @@ class Refill {
 
     void select_and_list();
     void list(unsigned slot, u32 intid);
-    u64 list_source(u32 intid, bool active, bool wanted);
     void adopt_timer();
     void settle_timer();
     void sample_timer();
@@ -385,3 +389,4 @@ class Refill {
 #include "vgic/refill_lpi.hpp"
 #include "vgic/refill_quiet.hpp"
 #include "vgic/refill_select.hpp"
+#include "vgic/refill_sources.hpp"

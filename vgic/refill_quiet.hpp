@@ -85,13 +85,19 @@ bool Refill<File>::load_fast() {
         return false;
     }
     const u32 inputs = g_.priv.inputs();
-    if (((inputs & (sgis_have_sources() ? ~0u : ~0xffffu)) | g_.priv.active) != 0) {
+    if (((inputs & ~0xffffu) | g_.priv.active) != 0) {
         return false;
     }
     const u32 sgis = inputs & g_.priv.forwarded(gic_.groups());
-    g_.priv.latch.fetch_and(~sgis, std::memory_order_relaxed);
-    if (!list_sgis(g_, file_, sgis)) {
-        return false;
+    if (sgis_have_sources()) {
+        if (!list_sources(g_, file_, sgis)) {
+            return false;
+        }
+    } else {
+        g_.priv.latch.fetch_and(~sgis, std::memory_order_relaxed);
+        if (!list_sgis(g_, file_, sgis)) {
+            return false;
+        }
     }
     settle_timer();
     g_.quiet = !sgis_have_sources(); // the short ways know of no senders

@@ -104,7 +104,7 @@ void Refill<File>::list(unsigned slot, u32 intid) {
     // again before its deactivation.
     const bool host = intid >= gic::first_spi && (spi_bank(intid).host_backed & bit) != 0;
     if (has_source(intid)) {
-        const u64 source = list_source(intid, active, wanted && !(active && !merge_pending_));
+        const u64 source = list_source(g_, intid, active, wanted && !(active && !merge_pending_));
         lr |= source;
         latched = Lr::Pending::test(source);
     } else if (wanted && !(active && (timer || host || !merge_pending_))) {
@@ -128,18 +128,6 @@ void Refill<File>::list(unsigned slot, u32 intid) {
         lr |= Lr::EOI::mask;
     }
     set_slot(slot, intid, lr, latched);
-}
-
-/// GICv2: an SGI's sender, and its pending state when it is `wanted`. One list register holds one sender: that of the
-/// active SGI, if it is; the others wait for its end [IHI0048B §5.3.10].
-template <class File>
-u64 Refill<File>::list_source(u32 intid, bool active, bool wanted) {
-    const u64 sender = active ? gic::LrSource::of(g_.active_source[intid]) : 0;
-    if (!wanted) {
-        return sender;
-    }
-    const u8 taken = VirtualGic::take_source(g_, intid, active ? 1u << g_.active_source[intid] : 0xff);
-    return taken == no_vcpu ? sender : gic::LrSource::of(taken) | Lr::Pending::mask;
 }
 
 template <class File>

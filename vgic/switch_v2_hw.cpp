@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vgic/switch.hpp over a GICv2's list registers: Refill<LrFileV2>. Without the short ways for SGIs: theirs carry a sender.
+// vgic/switch.hpp over a GICv2's list registers: Refill<LrFileV2>. Without GICv3's short ways: its SGIs carry a sender, and the world
+// switch always reads list registers back.
 // Locks: as in refill.hpp. Spec: [IHI0048B §5].
 #include "vgic/gicv2_hw.hpp"
 #include "vgic/refill.hpp"
@@ -15,6 +16,9 @@ VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFileV2& file) {
 }
 
 VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFileV2& file) {
+    if (Refill<LrFileV2>::flush_sources(gic, gic.vcpu(vcpu), file)) {
+        return 0;
+    }
     return Refill(gic, vcpu, file).flush();
 }
 

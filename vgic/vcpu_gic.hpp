@@ -16,8 +16,7 @@ constexpr u64 work_recall =
 constexpr u64 work_its =
     u64{1}
     << 34; // commands of the VM's ITS wait for this vCPU to execute them; only its home pCPU posts that
-constexpr u64 work_sources =
-    u64{1} << 35; // GICv2: with work_refill: SGIs were sent, their senders are in `sgi_sources`
+constexpr u64 work_sources = u64{1} << 35; // GICv2: SGIs were sent, their senders are in `sgi_sources`
 constexpr u8 no_slot = 0xff;
 
 /// The virtual CPU interface's registers while the vCPU is not loaded.

@@ -136,6 +136,10 @@ class VirtualGic {
     static void absorb_pulses(VcpuGic& vcpu);
     /// A register write is complete when no loaded vCPU still runs with list registers from before it.
     bool recall_outstanding(VcpuIndex caller);
+    /// GICv2: `latch` of SGIs that have senders. Caller: vCPU lock.
+    static void gather_sources(VcpuGic& vcpu);
+    /// GICv2: for whom `sgi` waits on a vCPU, apart from the one that is listed: a bit for each vCPU.
+    static u32 senders_of(const VcpuGic& vcpu, u32 sgi);
     /// GICv2: one of the senders for whom `sgi` pends on a vCPU, among those of `mask`; it does not any more. 0xff: none.
     /// Caller: vCPU lock.
     static u8 take_source(VcpuGic& vcpu, u32 sgi, u32 mask);
@@ -166,7 +170,6 @@ class VirtualGic {
     VcpuMask write_route(VcpuIndex caller, u64 offset, unsigned size, u64 value);
     VcpuMask change_route(VcpuIndex caller, SpiBank& bank, unsigned i, u64 route);
     u8 resolve_targets(u64 targets) const;
-    static void gather_sources(VcpuGic& vcpu);
     bool gicd_v2_read(VcpuIndex caller, u64 offset, unsigned size, Access& access);
     bool gicd_v2_write(VcpuIndex caller, u64 offset, unsigned size, u32 value, Access& access);
     Access sgi_pending_read(VcpuIndex caller, u32 first, unsigned size);

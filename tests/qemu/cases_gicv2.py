@@ -17,18 +17,18 @@ AGAIN = ("smoke", "smoke-two", "undef", "fp", "registers", "spin", "hostile", "p
 
 GICV2_CASES = [
     *[replace(case, name=f"gicv2-{case.name}", shows=f"{case.shows}; GICv2", machine=PLAIN,
-              requirements=(*case.requirements, "IRQ-7"))
+              requirements=(*case.requirements, "GIC-1"))
       for case in (*BARE, *PANIC, *LINUX, *SHARING) if case.name in AGAIN],
     Case("gicv2", "the payload that knows the GICv2's book, in a guest",
-         [*done("alpha")], "gicv2", ("IRQ-7",), machine=PLAIN, timeout=60),
+         [*done("alpha")], "gicv2", ("GIC-1",), machine=PLAIN, timeout=60),
     Case("gicv2-one-cpu", "the same with both vCPUs on one CPU",
-         [*done("alpha")], "gicv2", ("IRQ-7", "SCHED-1"), machine=PLAIN, smp=1, timeout=60),
+         [*done("alpha")], "gicv2", ("GIC-1", "SCHED-1"), machine=PLAIN, smp=1, timeout=60),
     Case("floor-gicv2", "what it expects is what the bare machine does",
          [*done("alpha"), Off()], image="build/guests/bare/gicv2.img", machine="gic-version=2", memory="128M", timeout=60,
          extra=("-append", "bare")),
     Case("gicv2-devices-refused", "an SMMU, but no ITS: no device is given away, and everything else works",
          [Expect(r"/vms/sound: devices = .*no usable GICv3 ITS"), *done("beta")],
-         "device-refusals", ("DMA-4", "IRQ-7"), machine=f"{PLAIN},iommu=smmuv3", timeout=60,
+         "device-refusals", ("DMA-4", "GIC-1"), machine=f"{PLAIN},iommu=smmuv3", timeout=60,
          extra=("-drive", f"file={DISK},if=none,id=disk2,format=raw,snapshot=on",
                 "-device", "nvme,serial=reef,drive=disk2,addr=2")),
     # The interrupt controller's four frames become two: no GICH, no GICV.

@@ -163,7 +163,8 @@ bool save_quiet(VcpuGic& vcpu, LrFile& file) {
     return Refill<LrFile>::save_quiet(vcpu, file);
 }
 VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
-    if (!gic.is_v2() && Refill<LrFile>::flush_fast(gic, gic.vcpu(vcpu), file)) { // as switch_v2_hw.cpp
+    if (gic.is_v2() ? Refill<LrFile>::flush_sources(gic, gic.vcpu(vcpu), file)
+                    : Refill<LrFile>::flush_fast(gic, gic.vcpu(vcpu), file)) {
         return 0;
     }
     return Refill(gic, vcpu, file).flush();

@@ -132,6 +132,12 @@ TEST_CASE("gicv2: SGIs: three filters, one pending for each sender") {
     CHECK(vm.rd(2, gicd::spendsgir + 4) == 0x0700'0000);
     CHECK((vm.rd(2, gicd::ispendr) & 0xffff) == 1u << 7);
     CHECK(vm.rd(1, gicd::cpendsgir + 4) == 0); // banked
+    std::string text;
+    vm.gic.dump(TextSink{&text, [](void* context, std::string_view part) {
+                             static_cast<std::string*>(context)->append(part);
+                         }});
+    CHECK(text.find("GICv2") == 0);
+    CHECK(text.find("  7 waits for its turn from vCPUs 0x6\n") != std::string::npos); // vCPU 0's is listed
     u32 seen = 0;
     for (unsigned i = 0; i < 3; ++i) {
         const u32 got = vm.ack(2);
