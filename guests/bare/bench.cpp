@@ -24,10 +24,21 @@ SharedWord target_stop;
 SharedWord target_ready;
 SharedWord first_stamp;
 
+/// An SGI, with nothing around it that asks which GIC there is.
+template <bool v2>
+void interrupt(u32 intid, unsigned target) {
+    if constexpr (v2) {
+        send_sgi(intid, target);
+    } else {
+        send_sgi_v3(intid, target);
+    }
+}
+
+template <bool v2>
 void on_irq(u32 intid, u64 stamp) {
     switch (intid) {
     case sgi_ping: // on CPU 1: answer first, book-keeping afterwards
-        send_sgi_v3(sgi_pong, 0);
+        interrupt<v2>(sgi_pong, 0);
         return;
     case sgi_pong:
         pong_stamp.store(stamp);
@@ -81,8 +92,10 @@ void traps() {
                        "x14", "x15", "x16", "x17", "memory");
         return after - before;
     });
-    measure("gicd_read", [] { return timed_read(gicd_base + 0x4); });  // GICD_TYPER
-    measure("gicr_read", [] { return timed_read(gicr_base + 0x14); }); // GICR_WAKER
+    measure("gicd_read", [] { return timed_read(gicd_base + 0x4); }); // GICD_TYPER
+    if (!gic_is_v2()) {
+        measure("gicr_read", [] { return timed_read(gicr_base + 0x14); }); // GICR_WAKER
+    }
     measure("uart_read", [] { return timed_read(uart_base + 0x18); }); // UARTFR
     measure("id_register", [] {
         u64 before;
@@ -96,13 +109,14 @@ void traps() {
     });
 }
 
+template <bool v2>
 void own_interrupts() {
     Statistic sgi;
     Statistic eoi;
     for (unsigned i = 0; i < rounds; ++i) {
         sgi_stamp.store(0);
         const u64 before = now();
-        send_sgi_v3(sgi_self, 0);
+        interrupt<v2>(sgi_self, 0);
         isb();
         while (sgi_stamp.load() == 0) {
         }
@@ -158,10 +172,11 @@ void target_main(u64 sleeps, u64) {
     mask_irqs();
 }
 
+template <bool v2>
 u64 ping_once(bool sleep) {
     pong_stamp.store(0);
     const u64 before = now();
-    send_sgi_v3(sgi_ping, 1);
+    interrupt<v2>(sgi_ping, 1);
     isb();
     while (pong_stamp.load() == 0) {
         if (sleep) {
@@ -190,18 +205,20 @@ bool start_target(bool sleeps) {
     return true;
 }
 
+template <bool v2>
 bool stop_target() {
-    send_sgi_v3(sgi_stop, 1);
+    interrupt<v2>(sgi_stop, 1);
     return wait_cpu_off(1);
 }
 
+template <bool v2>
 void ping_rows(const char* name, bool sleeps) {
     if (!start_target(sleeps)) {
         print_row(name, {});
         return;
     }
-    measure(name, [sleeps] { return ping_once(sleeps); });
-    if (!stop_target()) {
+    measure(name, [sleeps] { return ping_once<v2>(sleeps); });
+    if (!stop_target<v2>()) {
         put("FAIL bench: CPU 1 did not switch off\n");
     }
 }
@@ -232,29 +249,38 @@ void cpu_on_row() {
 
 } // namespace
 
-void payload() {
-    put("bench frequency ");
-    put_dec(BARE_READ("cntfrq_el0"));
-    put("\n");
+template <bool v2>
+static void run() {
     traps();
-    set_irq_handler(on_irq);
+    set_irq_handler(on_irq<v2>);
     report("bench.gic_init", gic_init(true));
     gic_enable_private(sgi_self);
     gic_enable_private(sgi_pong);
     gic_enable_private(intid_vtimer);
     unmask_irqs();
-    own_interrupts();
+    own_interrupts<v2>();
     measure("timer_busy", [] { return timer_once(false); });
     measure("timer_wfi", [] { return timer_once(true); });
     // Two vCPUs on one CPU: whoever spins keeps the other one off it for a time slice, so only this row makes
     // sense.
     const bool shared_cpu = has_option("bench.shared-cpu");
     if (!shared_cpu) {
-        ping_rows("ipi_busy", false);
+        ping_rows<v2>("ipi_busy", false);
     }
-    ping_rows("ping_pong_wfi", true);
+    ping_rows<v2>("ping_pong_wfi", true);
     if (!shared_cpu) {
         cpu_on_row();
     }
     report("bench.complete", true);
+}
+
+void payload() {
+    put("bench frequency ");
+    put_dec(BARE_READ("cntfrq_el0"));
+    put("\n");
+    if (gic_is_v2()) {
+        run<true>();
+    } else {
+        run<false>();
+    }
 }
