@@ -165,11 +165,14 @@ void interrupts(const Timer& timer) {
     unmask_irqs();
     result(timer, "past_deadline_fires", wait_taken(1));
     result(timer, "and_is_silent_when_off", taken.load() == 1 && !gic_is_pending(timer.intid));
-    begin(timer, 3);
-    timer.set_cval(0);
-    timer.set_ctl(enable);
-    unmask_irqs();
-    result(timer, "level_fires_again", wait_taken(3));
+    // QEMU's GICv2 forgets to look at the line again after a virtual EOI that deactivates the physical interrupt.
+    if (!has_option("qemu-gicv2") || timer.intid != intid_vtimer) {
+        begin(timer, 3);
+        timer.set_cval(0);
+        timer.set_ctl(enable);
+        unmask_irqs();
+        result(timer, "level_fires_again", wait_taken(3));
+    }
     begin(timer, 1);
     deadline = timer.count() + ticks(50);
     timer.set_cval(deadline);

@@ -11,9 +11,10 @@ from cases_linux import LINUX, SHARING
 PLAIN = "virtualization=on"
 
 # Chosen so that every part that knows the GIC's version runs: exits, world switch, idling, kicks, restarts, panic.
-AGAIN = ("smoke", "smoke-two", "undef", "fp", "registers", "spin", "hostile", "psci", "psci-one-cpu", "ffa", "console-keys",
-         "smp-1-memory-512M", "smp-8-memory-16G", "panic-report", "linux-6.1-cortex-a72", "linux-6.12-cortex-a72", "linux-two",
-         "linux-reboot", "overcommit", "linux-smp-8", "demo", "demo-one-cpu")
+AGAIN = ("smoke", "smoke-two", "undef", "fp", "registers", "time-run", "spin", "hostile", "psci", "psci-one-cpu", "ffa",
+         "console-keys", "smp-1-memory-512M", "smp-8-memory-16G", "panic-report", "linux-6.1-cortex-a72",
+         "linux-6.12-cortex-a72", "linux-two", "linux-reboot", "linux-steal", "overcommit", "linux-smp-8", "demo",
+         "demo-one-cpu")
 
 GICV2_CASES = [
     *[replace(case, name=f"gicv2-{case.name}", shows=f"{case.shows}; GICv2", machine=PLAIN,
@@ -21,6 +22,8 @@ GICV2_CASES = [
       for case in (*BARE, *PANIC, *LINUX, *SHARING) if case.name in AGAIN],
     Case("gicv2", "the payload that knows the GICv2's book, in a guest",
          [*done("alpha")], "gicv2", ("GIC-1",), machine=PLAIN, timeout=60),
+    Case("gicv2-timers", "both timers of a guest by the book",
+         [*done("alpha")], "timers-gicv2", ("TIME-1", "TIME-2", "GIC-1"), machine=PLAIN, smp=1, timeout=30),
     Case("gicv2-one-cpu", "the same with both vCPUs on one CPU",
          [*done("alpha")], "gicv2", ("GIC-1", "SCHED-1"), machine=PLAIN, smp=1, timeout=60),
     Case("floor-gicv2", "what it expects is what the bare machine does",
@@ -37,7 +40,9 @@ GICV2_CASES = [
          ("BOOT-5",), machine=PLAIN, timeout=15,
          device_tree=lambda source: re.sub(r"(reg = <0x00 0x8000000 0x00 0x10000 0x00 0x8010000 0x00 0x10000) [^>]*>", r"\1>",
                                            source)),
-    Case("floor-smoke-gicv2", "payload smoke on the bare machine with a GICv2",
-         [*done("alpha"), Off()], image="build/guests/bare/smoke.img", machine="gic-version=2", smp=1, memory="128M", timeout=20),
+    *[Case(f"floor-{name}-gicv2", f"payload {name} on the bare machine with a GICv2",
+           [*done("alpha"), Off()], image=f"build/guests/bare/{name}.img", machine="gic-version=2", smp=1, memory="128M",
+           timeout=30)
+      for name in ("smoke", "timers")],
 ]
 assert all(any(case.name == f"gicv2-{name}" for case in GICV2_CASES) for name in AGAIN)

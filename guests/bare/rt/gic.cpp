@@ -22,10 +22,7 @@ constexpr u32 waker_processor_sleep = 1U << 1;
 constexpr u32 waker_children_asleep = 1U << 2;
 constexpr u64 gicr_sgi_base = 0x1'0000;
 constexpr u64 gicr_igroupr0 = gicr_sgi_base + 0x0080;
-constexpr u64 gicr_isenabler0 = gicr_sgi_base + 0x0100;
 constexpr u64 gicr_icenabler0 = gicr_sgi_base + 0x0180;
-constexpr u64 gicr_ispendr0 = gicr_sgi_base + 0x0200;
-constexpr u64 gicr_icpendr0 = gicr_sgi_base + 0x0280;
 constexpr u32 gicr_ctlr_rwp = 1U << 3;
 constexpr u64 gicr_ipriorityr = gicr_sgi_base + 0x0400;
 
@@ -114,27 +111,30 @@ bool gic_init(bool distributor) {
     return ok;
 }
 
+/// Where this CPU's private interrupts have the registers that the distributor has for the others.
+static u64 private_frame() {
+    return gic_is_v2() ? gicd_base : redistributor() + gicr_sgi_base;
+}
+
 void gic_enable_private(u32 intid) {
-    if (gic_is_v2()) {
-        write32(gicd_isenabler, 1U << intid);
-        return dsb();
-    }
-    write32(redistributor() + gicr_isenabler0, 1U << intid);
+    write32(private_frame() + 0x0100, 1U << intid); // ISENABLER0
     dsb();
 }
 
 void gic_disable_private(u32 intid) {
-    write32(redistributor() + gicr_icenabler0, 1U << intid);
+    write32(private_frame() + 0x0180, 1U << intid); // ICENABLER0
     dsb();
-    wait_clear(redistributor(), gicr_ctlr_rwp);
+    if (!gic_is_v2()) {
+        wait_clear(redistributor(), gicr_ctlr_rwp);
+    }
 }
 
 bool gic_is_pending(u32 intid) {
-    return (read32(redistributor() + gicr_ispendr0) >> intid & 1) != 0;
+    return (read32(private_frame() + 0x0200) >> intid & 1) != 0; // ISPENDR0
 }
 
 void gic_clear_pending(u32 intid) {
-    write32(redistributor() + gicr_icpendr0, 1U << intid);
+    write32(private_frame() + 0x0280, 1U << intid); // ICPENDR0
     dsb();
 }
 
