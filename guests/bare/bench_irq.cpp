@@ -3,6 +3,7 @@
 // QEMU's -icount with -cpu max a tick is one instruction of all CPUs and levels. EL1, MMU off. Rows as in rt/statistic.hpp;
 // tests/bench/irq.py reads them. Boot argument bench.late: only how late a parked vCPU's timer is, as a histogram too.
 #include "guests/bare/rt/edu.hpp"
+#include "guests/bare/rt/its.hpp"
 #include "guests/bare/rt/statistic.hpp"
 
 using namespace atl;
@@ -32,7 +33,7 @@ void on_irq(u32 intid, u64 taken) {
     if (intid == intid_vtimer) {
         BARE_WRITE("cntv_ctl_el0", 0);
         isb();
-    } else if (intid == edu_intid) {
+    } else if (intid == edu_intid || intid >= first_lpi) {
         write32(edu.bar + edu_acknowledge, ~0U);
         dsb();
     }
@@ -193,6 +194,36 @@ void device_rows() {
     });
 }
 
+/// An LPI by the ITS's INT command, from the store to GITS_CWRITER, and by a message of the device.
+void lpi_rows() {
+    constexpr u32 lpi = first_lpi;
+    if (edu_msi(edu) == 0 || !its_there() || !its_init()) {
+        print_row("lpi_int", {});
+        print_row("lpi_msi", {});
+        return;
+    }
+    const auto device = static_cast<u32>((edu.config - edu_ecam) >> 12); // its RequesterID
+    lpi_enable_cpu(true);
+    lpi_configure(lpi, true);
+    its_do(mapc(0, its_target(0), true));
+    its_do(mapd(device, 2, itt_of(1), true));
+    its_do(mapti(device, 1, lpi, 0));
+    its_do(inv(device, 1));
+    Statistic by_command;
+    for (unsigned i = 0; i < rounds; ++i) {
+        its_put(raise(device, 1));
+        by_command.add(once(its_ring));
+        its_go();
+    }
+    print_row("lpi_int", by_command);
+    edu_enable(edu, edu_master);
+    edu_aim(edu_msi(edu), its_base + gits_translater, 1);
+    measure("lpi_msi", [] {
+        write32(edu.bar + edu_raise, 1);
+        dsb();
+    });
+}
+
 } // namespace
 
 void payload() {
@@ -209,6 +240,7 @@ void payload() {
     timer_row("timer_busy", false);
     timer_row("timer_wfi", true);
     device_rows();
+    lpi_rows();
     other_cpu_row("sgi_running", false);
     other_cpu_row("sgi_parked", true);
 }

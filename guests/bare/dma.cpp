@@ -139,40 +139,23 @@ bool pending(u32 intid) {
     return (read32(gicd_base + 0x200 + 4 * (intid / 32)) >> (intid % 32) & 1) != 0;
 }
 
-/// The edu's MSI capability, at `config` + what is returned.
-u64 find_msi(u64 config) {
-    for (u64 at = read32(config + 0x34) & 0xfc, left = 48; at != 0 && left != 0; --left) {
-        const u32 head = read32(config + at);
-        if ((head & 0xff) == 5) {
-            return at;
-        }
-        at = (head >> 8) & 0xfc;
-    }
-    return 0;
-}
-
 /// The device sends `data` to `address` as its MSI.
 void send_message(u64 msi, u64 address, u32 data) {
-    write32(msi + 4, static_cast<u32>(address));
-    write32(msi + 8, 0);
-    write32(msi + 12, data); // a 64-bit capability
-    write32(msi, read32(msi) | 1u << 16);
-    write32(edu.bar + 0x60, 1);
-    write32(edu.bar + 0x64, 1);
+    edu_aim(msi, address, data);
+    edu_message(edu);
 }
 
 /// Its own events reach this VM; no other number, no other address and no other way does.
 void messages() {
     gic_init(true);
-    const u64 config = edu.config;
-    const u64 at = find_msi(config);
+    const u64 at = edu_msi(edu);
     report("dma.msi_capability", at != 0);
     if (at == 0) {
         return;
     }
     static constexpr u32 others[] = {32, 34, 39, 60, 95, 224, 255, 256, 8192, 0xffff};
     for (const u32 event : others) {
-        send_message(config + at, message_page + 0x40, event);
+        send_message(at, message_page + 0x40, event);
     }
     bool any = false;
     for (u32 intid = 32; intid < 224; ++intid) {
@@ -180,16 +163,16 @@ void messages() {
         any = any || (intid != 33 && intid != 40 && pending(intid));
     }
     report("dma.no_event_but_its_own", !any);
-    send_message(config + at, message_page + 0x40, 100);
+    send_message(at, message_page + 0x40, 100);
     report("dma.own_event_is_pending", pending(100));
     write32(gicd_base + 0x280 + 4 * (100 / 32), 1u << (100 % 32)); // ICPENDR
 
     target[0] = 0;
     dsb();
-    send_message(config + at, address_of(target), 0xd3a);
+    send_message(at, address_of(target), 0xd3a);
     report_equal("dma.message_to_own_memory_is_a_write", target[0], 0xd3a);
-    send_message(config + at, gicd_base + 0x40, 101); // the real distributor's SETSPI_NSR, if it got there
-    send_message(config + at, 0x4200'0000, 101);
+    send_message(at, gicd_base + 0x40, 101); // the real distributor's SETSPI_NSR, if it got there
+    send_message(at, 0x4200'0000, 101);
     source[0] = 101;
     report("dma.write_to_the_doorbell_ends",
            transfer(address_of(source), 8, false) && transfer(message_page + 0x40, 4, true));

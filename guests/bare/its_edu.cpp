@@ -2,6 +2,7 @@
 // Payload its_edu: messages of a real device (QEMU's `edu`, docs/specs/edu.rst there) through the VM's own ITS: the events
 // that were mapped arrive as the LPIs and at the CPUs that the guest chose, and nothing else does. Boot argument
 // its.neighbour: a VM without that device, which has mapped the same DeviceID and events and must get none of them.
+#include "guests/bare/rt/edu.hpp"
 #include "guests/bare/rt/its.hpp"
 
 using namespace atl;
@@ -9,45 +10,18 @@ using namespace atl::bare;
 
 namespace {
 
-constexpr u64 ecam = 0x3f00'0000;
-constexpr u64 bar_at = 0x1000'0000;
 constexpr u64 message_address = its_base + gits_translater;
 constexpr unsigned event_bits = 5;
 constexpr u32 lpi = first_lpi + 40; // of event n: lpi + n
 constexpr u16 here = 0, there = 1;
 
+Edu edu;
 SharedWord secondary_is_up;
 SharedWord secondary_may_go;
 
-/// Its RequesterID, which is its DeviceID; 0 when it is not there.
-u32 find_edu() {
-    for (u32 slot = 0; slot < 32; ++slot) {
-        if (read32(ecam + (u64{slot} << 15)) == 0x11e8'1234) {
-            return slot << 3;
-        }
-    }
-    return 0;
-}
-
-/// The address of its MSI capability; 0: none.
-u64 find_msi(u64 config) {
-    for (u64 at = read32(config + 0x34) & 0xfc, left = 48; at != 0 && left != 0; --left) {
-        const u32 head = read32(config + at);
-        if ((head & 0xff) == 5) {
-            return config + at;
-        }
-        at = (head >> 8) & 0xfc;
-    }
-    return 0;
-}
-
 void send(u64 msi, u32 event) {
-    write32(msi + 4, static_cast<u32>(message_address));
-    write32(msi + 8, 0);
-    write32(msi + 12, event); // a 64-bit capability
-    write32(msi, read32(msi) | 1u << 16);
-    write32(bar_at + 0x60, 1); // raises its interrupt
-    write32(bar_at + 0x64, 1);
+    edu_aim(msi, message_address, event);
+    edu_message(edu);
 }
 
 void pause_us(u64 us) {
@@ -173,15 +147,13 @@ void unmapped_events(u32 device, u64 msi) {
 }
 
 void drive() {
-    const u32 device = find_edu();
-    const u64 config = ecam + (u64{device} << 12);
-    const u64 msi = device != 0 ? find_msi(config) : 0;
-    report("its_edu.found", device != 0 && msi != 0);
+    const u64 msi = edu_find(&edu, 1) != 0 ? edu_msi(edu) : 0;
+    report("its_edu.found", msi != 0);
     if (msi == 0) {
         return;
     }
-    write32(config + 0x10, static_cast<u32>(bar_at));
-    write32(config + 0x04, read32(config + 0x04) | 6); // memory, bus master
+    edu_enable(edu, edu_master);
+    const auto device = static_cast<u32>((edu.config - edu_ecam) >> 12); // its RequesterID
     start_its();
     map_events(device);
     mapped_events(device, msi);

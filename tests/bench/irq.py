@@ -30,6 +30,8 @@ ROWS = {("", "eoir_write"): "EOIR write: no exit",
         ("", "timer_busy"): "timer's deadline, vCPU runs",
         ("", "timer_wfi"): "timer's deadline, vCPU in WFI",
         ("", "intx"): "a device's INTx line (level SPI)",
+        ("", "lpi_int"): "LPI by the ITS's INT command",
+        ("", "lpi_msi"): "LPI by a device's message",
         ("alone", "timer_parked"): "timer's deadline, parked, CPU to itself",
         ("shared", "timer_parked"): "timer's deadline, parked, CPU shared"}
 LATE = re.compile(r"bench late (\d+) count (\d+)")

@@ -26,6 +26,12 @@ void edu_enable(const Edu& edu, u32 command);
 void edu_start(const Edu& edu, u64 ipa, u32 bytes, bool to_memory);
 /// Until it has ended; false after two seconds.
 bool edu_wait(const Edu& edu);
+/// Its MSI capability, by address; 0: none.
+u64 edu_msi(const Edu& edu);
+/// From now on its MSI is a write of `data` to `address`.
+void edu_aim(u64 msi, u64 address, u32 data);
+/// Sends it, and takes the interrupt's cause away again.
+void edu_message(const Edu& edu);
 inline bool edu_transfer(const Edu& edu, u64 ipa, u32 bytes, bool to_memory) {
     edu_start(edu, ipa, bytes, to_memory);
     return edu_wait(edu);

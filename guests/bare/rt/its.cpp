@@ -102,9 +102,13 @@ void its_put(const ItsCommand& command) {
     queue_end = (queue_end + sizeof(command)) % its_queue_bytes;
 }
 
-bool its_go() {
+void its_ring() {
     dsb();
     write64(its_base + gits_cwriter, queue_end);
+}
+
+bool its_go() {
+    its_ring();
     const u64 end = now() + BARE_READ("cntfrq_el0");
     for (;;) {
         const u64 read = read64(its_base + gits_creadr);

@@ -103,6 +103,8 @@ void its_put(const ItsCommand& command);
 /// Tells, and waits until all is executed. False: it stalled, or a second has passed.
 bool its_go();
 bool its_run(const ItsCommand& command);
+/// Only tells.
+void its_ring();
 /// The same with a SYNC of every CPU behind it.
 bool its_do(const ItsCommand& command);
 
