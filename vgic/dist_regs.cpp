@@ -292,9 +292,6 @@ Access VirtualGic::gicd_write(VcpuIndex caller, u64 offset, unsigned size, u64 v
             const u32 old = groups_.exchange(enables);
             return {0, old == enables ? 0 : notify_all(work_recall, caller)};
         }
-        if (offset == gicd::setspi_nsr || offset == gicd::clrspi_nsr) {
-            return {0, message_spi(caller, word, offset == gicd::setspi_nsr)};
-        }
         if (offset >= first_word_register && offset < end_word_register) {
             return spi_word_write(caller, offset, word);
         }
@@ -305,6 +302,10 @@ Access VirtualGic::gicd_write(VcpuIndex caller, u64 offset, unsigned size, u64 v
             const u32 changed = write_config(bank, half % 2 != 0, word);
             return {0, notify(bank, changed & bank.busy(), work_refill, caller)};
         }
+    }
+    // By message: half-words, too [§12.1.3].
+    if ((size == 4 || size == 2) && (offset == gicd::setspi_nsr || offset == gicd::clrspi_nsr)) {
+        return {0, message_spi(caller, static_cast<u32>(value), offset == gicd::setspi_nsr)};
     }
     if ((size == 4 || size == 1) && (offset & (size - 1)) == 0 &&
         offset >= gicd::ipriorityr + gic::first_spi && offset < gicd::ipriorityr + intid_count()) {

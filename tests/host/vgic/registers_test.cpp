@@ -374,7 +374,14 @@ TEST_CASE("message-based SPIs: SETSPI and CLRSPI from a guest") {
         vm.wr(0, gicd::setspi_nsr, nothing);
         vm.wr(0, gicd::clrspi_nsr, nothing);
     }
-    vm.wr(0, gicd::setspi_nsr, 42, 2); // half a register: nothing
+    vm.edge(42);
+    vm.wr(0, gicd::setspi_nsr, 42, 2); // a half-word is enough [IHI0069 §12.1.3]
+    CHECK(vm.ack(0) == 42);
+    vm.eoi(0, 42);
+    vm.wr(0, gicd::setspi_nsr, 42, 2);
+    vm.wr(0, gicd::clrspi_nsr, 42, 2);
+    vm.wr(0, gicd::setspi_nsr, 42, 1); // a byte is nothing
+    vm.wr(0, gicd::setspi_nsr + 2, 42, 2);
     CHECK(vm.ack(0) == 1023);
     CHECK(vm.rd(0, gicd::setspi_nsr) == 0);
 }
