@@ -121,8 +121,10 @@ Access VirtualGic::spi_word_read(VcpuIndex caller, u64 offset) {
     Access access;
     LockGuard dist(dist_lock_);
     LrState listed;
-    if (needs_sync(reg) && bank.listed != 0) {
-        access.retry = await_sync(caller, loaded_owners(bank, bank.listed), offset, access.kick);
+    if (needs_sync(reg)) {
+        // Asked for even when nothing is listed any more: that ends the request that the first attempt has begun.
+        const VcpuMask owners = bank.listed != 0 ? loaded_owners(bank, bank.listed) : 0;
+        access.retry = await_sync(caller, owners, offset, access.kick);
         listed = listed_spi_state(word - 1);
     } else {
         vcpus_[caller.value].sync_tag = 0; // what it waited for is over
