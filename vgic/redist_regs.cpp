@@ -39,6 +39,10 @@ Access VirtualGic::private_word_read(VcpuIndex caller, unsigned index, u64 offse
         access.retry = await_sync(caller, stale ? 1u << index : 0, sync_tag(offset), access.kick);
         absorb_pulses(g);
         listed = listed_state(g, 0);
+        if (g.timer.held && g.timer.high) {
+            listed.pending |=
+                g.timer.bit(); // also while it is active, which a list register with HW = 1 cannot show
+        }
     }
     access.value = read_word(g.priv, reg, listed.pending, listed.active);
     return access;

@@ -140,7 +140,11 @@ bool Refill<File>::timer_deliverable() const {
 /// pending any more [IHI0069 §4.1.2].
 template <class File>
 void Refill<File>::sample_timer() {
-    if (g_.timer.held && (g_.priv.active & g_.timer.bit()) == 0 && !file_.timer_line()) {
+    if (!g_.timer.held) {
+        return;
+    }
+    g_.timer.high = file_.timer_line();
+    if (!g_.timer.high && (g_.priv.active & g_.timer.bit()) == 0) {
         g_.priv.line.fetch_and(~g_.timer.bit(), std::memory_order_relaxed);
     }
 }

@@ -37,6 +37,7 @@ struct HwTimer {
     u8 vintid = 0; // 0: none
     u16 pintid = 0;
     bool held = false; // the physical interrupt is active on this vCPU's pCPU, on its behalf
+    bool high = false; // held: its line when the list registers were last read back
     u32 bit() const { return vintid == 0 ? 0 : 1u << vintid; }
 };
 

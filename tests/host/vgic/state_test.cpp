@@ -34,3 +34,28 @@ TEST_CASE("every read of a pending or active word looks at list registers anew")
         vm.save(1);
     }
 }
+
+TEST_CASE("the virtual timer's line shows as pending while its interrupt is active") {
+    TestVm vm(2);
+    vm.boot();
+    vm.load_all();
+    constexpr u32 bit = 1u << 27;
+    REQUIRE(vm.fire_timer(0));
+    CHECK((vm.rrd(0, 0, gicr::ispendr0) & bit) == bit);
+    CHECK(vm.ack(0) == 27);
+    vm.files[0].timer_high = true; // the handler has not silenced it yet
+    for (const unsigned reader : {0u, 1u}) {
+        CHECK((vm.rrd(reader, 0, gicr::ispendr0) & bit) == bit);
+        CHECK((vm.rrd(reader, 0, gicr::isactiver0) & bit) == bit);
+    }
+    CHECK((vm.rrd(0, 1, gicr::ispendr0) & bit) == 0);
+    vm.files[0].timer_high = false;
+    CHECK((vm.rrd(0, 0, gicr::ispendr0) & bit) == 0);
+    CHECK((vm.rrd(0, 0, gicr::isactiver0) & bit) == bit);
+    vm.files[0].timer_high = true;
+    vm.eoi(0, 27);
+    CHECK(!vm.files[0].physical_active);
+    CHECK((vm.rrd(0, 0, gicr::ispendr0) & bit) == 0); // its own line's business now: it fires again
+    CHECK(vm.fire_timer(0));
+    CHECK((vm.rrd(0, 0, gicr::ispendr0) & bit) == bit);
+}
