@@ -132,7 +132,7 @@ Status GicV3::init_cpu(PcpuIndex cpu, Mpidr mpidr) {
     file.count_ = static_cast<u8>(gic::IchVtr::ListRegs::get(v) + 1);
     file.priority_bits_ = static_cast<u8>(gic::IchVtr::PRIbits::get(v) + 1);
     file.preemption_bits_ = static_cast<u8>(gic::IchVtr::PREbits::get(v) + 1);
-    file.has_tdir_ = gic::IchVtr::TDS::test(v);
+    file.hcr_on_ = gic::IchHcr::En::mask | (gic::IchVtr::TDS::test(v) ? gic::IchHcr::TDIR::mask : 0);
     if (file.count_ > gic::max_list_registers || file.preemption_bits_ < 5) {
         return Error::not_supported; // reserved values
     }

@@ -26,7 +26,8 @@ class LrFile {
     unsigned count() const { return count_; }
     /// Usable priority bits of a guest: ICH_VTR_EL2.PRIbits + 1.
     unsigned priority_bits() const { return priority_bits_; }
-    bool has_tdir() const { return has_tdir_; }
+    /// ICH_HCR_EL2 while a guest runs, without what maintenance needs.
+    u64 hcr_on() const { return hcr_on_; }
 
     static u64 read(unsigned slot);
     static void write(unsigned slot, u64 value);
@@ -54,7 +55,7 @@ class LrFile {
     u8 count_ = 0;
     u8 priority_bits_ = 0;
     u8 preemption_bits_ = 0;
-    bool has_tdir_ = false;
+    u64 hcr_on_ = 0;
 };
 
 class GicV3 {

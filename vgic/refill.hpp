@@ -2,9 +2,9 @@
 // Refill<File>: how list registers cache the interrupt state. A template over the list-register file, so that
 // the same code runs over the real registers (switch_hw.cpp) and over a fake one (host tests). A File has:
 // count(), read(i), write(i, value), empty() [ICH_ELRSR_EL2], hcr(), set_hcr(v), vmcr(), set_vmcr(v),
-// save_active(CpuInterface&), restore_active(const CpuInterface&), has_tdir(), hold(pintid), release(pintid),
-// timer_line() [the loaded guest's virtual timer], and has_sources: true when it may be a GICv2's, whose SGIs carry their
-// sender (LrSource). List registers have the form of ICH_LR<n>_EL2 in either version.
+// save_active(CpuInterface&), restore_active(const CpuInterface&), hcr_on() [En, and TDIR where it exists], hold(pintid),
+// release(pintid), timer_line() [the loaded guest's virtual timer], and has_sources: true when it may be a GICv2's, whose
+// SGIs carry their sender (LrSource). List registers have the form of ICH_LR<n>_EL2 in either version.
 // Locks: fold to apply run under dist_lock and the vCPU's lock. Spec: [IHI0069 §6.3, §12.4 ICH_*], [IHI0048B §5].
 //
 // The policy. The most urgent deliverable interrupt always has a list register, so hardware alone decides
@@ -15,8 +15,8 @@
 //   the condition cannot hold on entry: no storm.
 // - Active ones left over: their EOI counts in EOIcount (LRENPIE tells), and must be of the most urgent of
 // them, as
-//   EOIs come in reverse order of acknowledges. With EOImode = 1 the order is free: DIR is trapped instead
-//   (TDIR).
+//   EOIs come in reverse order of acknowledges. With EOImode = 1 order and CPU are free: DIR is always trapped
+//   (TDIR) [docs/adr/0020].
 // - A level input still high: EOI maintenance when the guest deactivates, to sample it again.
 #pragma once
 #include <bit>
@@ -151,27 +151,20 @@ class Refill {
     }
     void inject_timer_slow();
 
+    /// Whoever took it: an SPI may be deactivated on another vCPU, an effect like ICACTIVER's [§4.1.1]. The entry refills.
     VcpuMask dir_write(u32 intid) {
-        if (!gic::IchVmcr::VEOIM::test(file_.vmcr()) || intid >= gic_.intid_count()) {
+        if (!gic::IchVmcr::VEOIM::test(file_.vmcr())) {
             return 0; // with EOImode = 0 a DIR write does nothing
         }
-        {
-            LockGuard dist(gic_.dist_lock());
-            LockGuard guard(g_.lock);
-            Bank& bank = bank_of(intid);
-            const u32 bit = 1u << (intid % 32);
-            if (intid >= gic::first_spi && (spi_bank(intid).owned[index_.value] & bit) == 0) {
-                return 0; // not active here
-            }
-            const bool unlisted = (bank.active & bit) != 0;
-            bank.active &= ~bit;
-            bank.drop_active |= bank.listed & bit;
-            if (unlisted) {
-                ended(intid);
-            }
-            disown(intid);
+        const u64 bit = u64{1} << (intid % 32);
+        if (intid < gic::first_spi) {
+            const u64 offset = index_.value * gic::gicr::frame_size + gic::gicr::icactiver0;
+            return gic_.gicr_write(index_, offset, 4, bit).kick;
         }
-        return refill(false);
+        if (intid >= gic_.intid_count()) {
+            return 0; // LPIs have no active state
+        }
+        return gic_.gicd_write(index_, gic::gicd::icactiver + intid / 32 * 4, 4, bit).kick;
     }
 
     /// State back from the list registers, then the best choice into them again.

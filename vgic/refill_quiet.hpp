@@ -47,7 +47,7 @@ inline bool Refill<File>::load_quiet(VirtualGic& gic, VcpuGic& g, File& file) {
         g.lr[0].store(lr, std::memory_order_relaxed);
         file.write(0, lr);
     }
-    g.hcr = Hcr::En::mask;
+    g.hcr = file.hcr_on();
     file.set_hcr(g.hcr);
     return true;
 }
@@ -102,7 +102,7 @@ bool Refill<File>::load_fast() {
     settle_timer();
     g_.quiet = !sgis_have_sources(); // the short ways know of no senders
     g_.folds.fetch_add(1, std::memory_order_release);
-    g_.hcr = Hcr::En::mask;
+    g_.hcr = file_.hcr_on();
     file_.set_hcr(g_.hcr);
     return true;
 }

@@ -63,7 +63,7 @@ void Refill<File>::select_and_list() {
 
     g_.waiting = next_pending < pending.total();
     g_.unlisted_active = next_active < active.total();
-    u64 hcr = Hcr::En::mask;
+    u64 hcr = file_.hcr_on();
     if (g_.waiting) {
         // The opposite of each group's present state, so that neither condition holds now.
         hcr |= Hcr::NPIE::mask;
@@ -71,7 +71,7 @@ void Refill<File>::select_and_list() {
         hcr |= V::VENG1::test(vmcr) ? Hcr::VGrp1DIE::mask : Hcr::VGrp1EIE::mask;
     }
     if (g_.unlisted_active) {
-        hcr |= Hcr::LRENPIE::mask | (file_.has_tdir() ? Hcr::TDIR::mask : 0);
+        hcr |= Hcr::LRENPIE::mask;
     }
     if (hcr != g_.hcr) {
         g_.hcr = hcr;

@@ -28,7 +28,7 @@ VcpuMask maintenance(VirtualGic& gic, VcpuIndex vcpu, LrFile& file);
 /// The virtual timer's physical PPI was acknowledged and its priority dropped (not deactivated) with the vCPU
 /// loaded.
 void inject_timer(VirtualGic& gic, VcpuIndex vcpu, LrFile& file);
-/// Trapped ICC_DIR_EL1 (ICH_HCR_EL2.TDIR is set only while active interrupts exceed the list registers).
+/// Trapped ICC_DIR_EL1: always, where ICH_HCR_EL2.TDIR exists.
 VcpuMask dir_write(VirtualGic& gic, VcpuIndex vcpu, LrFile& file, u64 value);
 
 } // namespace atl::vgic

@@ -57,7 +57,7 @@ struct alignas(512) VcpuGic { // a power of two: found with a shift
     u8 slot_of[32] = {}; // slot of a private INTID, or no_slot
     std::atomic<u64> lr[gic::max_list_registers] = {};
     bool waiting = false;         // deliverable interrupts did not fit
-    bool unlisted_active = false; // active interrupts did not fit: EOIcount and TDIR matter
+    bool unlisted_active = false; // active interrupts did not fit: EOIcount matters
     /// When last everything was looked at, no SPI, PPI or LPI was pending, active or listed here, and `timer_lr`
     /// was right; whatever changes that posts work_refill or work_recall, and who takes these out of `work`
     /// clears this. So only SGIs are to be looked at while it is set and `work` has neither. Home pCPU, `lock`.

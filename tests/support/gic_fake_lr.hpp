@@ -28,7 +28,7 @@ class LrFile {
 
     // The concept that Refill wants.
     unsigned count() const { return count_; }
-    bool has_tdir() const { return true; }
+    u64 hcr_on() const { return Hcr::En::mask | Hcr::TDIR::mask; }
     u64 read(unsigned slot) {
         ++reads;
         return lrs[slot];

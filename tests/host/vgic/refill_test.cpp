@@ -125,7 +125,6 @@ TEST_CASE("EOImode 1: deactivation in any order, more active ones than list regi
             CHECK(vm.ack(0) == LrFile::spurious);
         }
         CHECK(vm.rd(0, gicd::isactiver + 4) == 0);
-        CHECK(!gic::IchHcr::TDIR::test(vm.files[0].hcr()));
     }
 }
 

@@ -59,3 +59,51 @@ TEST_CASE("the virtual timer's line shows as pending while its interrupt is acti
     CHECK(vm.fire_timer(0));
     CHECK((vm.rrd(0, 0, gicr::ispendr0) & bit) == bit);
 }
+
+TEST_CASE("EOImode 1: DIR ends an SPI on whichever vCPU it is active") {
+    for (const unsigned lrs : {1u, 4u}) {
+        CAPTURE(lrs);
+        TestVm vm(2, lrs);
+        vm.boot();
+        vm.open_interface(0, true);
+        vm.open_interface(1, true);
+        for (u32 spi = 40; spi < 43; ++spi) {
+            vm.edge(spi);
+            vm.wr(0, gicd::irouter + 8 * spi, 1, 8);
+        }
+        vm.load_all();
+        for (u32 spi = 40; spi < 43; ++spi) {
+            vm.pulse(spi);
+            CHECK(vm.ack(1) == spi);
+            vm.eoi(1, spi);
+        }
+        vm.pulse(41);
+        CHECK(vm.ack(1) == LrFile::spurious);
+        vm.dir(0, 41);
+        CHECK((vm.rd(0, gicd::isactiver + 4) & 0x700) == 0x500);
+        CHECK(vm.ack(1) == 41);
+        vm.eoi(1, 41);
+        for (const u32 spi : {42u, 40u, 41u}) {
+            vm.dir(0, spi);
+        }
+        CHECK(vm.rd(0, gicd::isactiver + 4) == 0);
+        CHECK(vm.ack(1) == LrFile::spurious);
+        vm.save(1);
+        CHECK(vm.gic.bank(0).owned[1] == 0);
+    }
+}
+
+TEST_CASE("EOImode 1: DIR of the hardware-backed timer lets the physical one go") {
+    TestVm vm(1);
+    vm.boot();
+    vm.open_interface(0, true);
+    vm.load(0);
+    REQUIRE(vm.fire_timer(0));
+    CHECK(vm.ack(0) == 27);
+    vm.eoi(0, 27);
+    CHECK(vm.files[0].physical_active);
+    vm.dir(0, 27);
+    CHECK(!vm.files[0].physical_active);
+    CHECK(vm.fire_timer(0));
+    CHECK(vm.ack(0) == 27);
+}
