@@ -87,6 +87,33 @@ BARE = [
          "psci-two", ("CONS-2", "CONS-3"), smp=2, timeout=60),
 ]
 
+# What an EL1 program can see of a GICv3, by topic: first on the bare machine, then in a guest of four vCPUs.
+GIC = {
+    "gic-dist": "the distributor's registers: identification, what can be written, reserved places, access sizes",
+    "gic-redist": "the redistributors' registers, and what of the CPU interface can be written",
+    "gic-state": "inactive, pending, active, and both: edges, levels, software, of SPIs, SGIs and PPIs",
+    "gic-prio": "masks, preemption, binary points, groups, ends in any order, more active ones than list registers",
+    "gic-sgi": "SGIs of every kind, routes, 1 of N, another CPU's private interrupts",
+}
+GIC_CASES = [
+    case for name, what in GIC.items() for cpu in ("cortex-a72", "max") for smp in (1, 4) for case in (
+        Case(f"floor-{name}-{cpu}-{smp}", f"{what}: the bare machine agrees", [*done("alpha"), Off()],
+             image=f"build/guests/bare/{name.replace('-', '_')}.img", machine="gic-version=3", cpu=cpu, smp=smp,
+             memory="128M", timeout=60, extra=("-append", "bare")),
+        Case(f"{name}-{cpu}-{smp}", what, done("alpha"), name, ("IRQ-1", "IRQ-2"), cpu=cpu, smp=smp, timeout=90))
+]
+SWEEP_CASES = [
+    Case(f"sweep-{smp}", "every offset, size and misalignment of the interrupt controller, every encoding of its registers, by "
+         "all vCPUs at once; then a reset, and all is as new; neighbours work on",
+         [Expect("(?:beta|gamma): is off"), Expect("(?:beta|gamma): is off"), Send("s"), Expect(line("alpha", "PASS sweep.misaligned_alike")),
+          # Both are started again while the frames are swept.
+          Send(MONITOR, 0.3), Send("start beta\r", 0.3), *done("beta"), Send("start gamma\r", 0.3), *done("gamma"),
+          Expect(line("alpha", "PASS sweep.frames_abort_nowhere")), Expect("alpha: restarts"), Expect("sweep: boot"),
+          Send(FOCUS["alpha"], 0.3), Send("n", 0.3), *ALL_DONE],
+         "sweep", ("IRQ-3", "CONT-3"), cpu=cpu, smp=smp, timeout=240)
+    for smp, cpu in ((1, "max"), (4, "cortex-a72"))
+]
+
 PANIC = [
     Case("panic-report", "EL2's own fault: cause, registers, symbolised backtrace, last exits, all CPUs stopped",
          [Expect(line("alpha", "psci: boot")), Send(MONITOR, 0.5), Send("panic\r", 0.5), Expect(r"(?i)panic"),
@@ -145,4 +172,4 @@ GALLERY_CASES = [
     for name, sentence in GALLERY.items()
 ]
 
-BARE_CASES = [*BARE, *PANIC, *REFUSALS, *GALLERY_CASES]
+BARE_CASES = [*BARE, *GIC_CASES, *SWEEP_CASES, *PANIC, *REFUSALS, *GALLERY_CASES]

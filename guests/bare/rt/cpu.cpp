@@ -24,6 +24,7 @@ struct CpuStart {
 CpuStart starts[max_cpus];
 bool fault_armed = false;
 Fault fault{};
+u64 faults[max_cpus];
 
 } // namespace
 
@@ -87,6 +88,10 @@ Fault fault_end() {
     return fault;
 }
 
+u64 fault_count() {
+    return faults[cpu_index()];
+}
+
 void sync_code(const void* start, u64 bytes) {
     const u64 first = reinterpret_cast<u64>(start);
     for (u64 line = first & ~u64{63}; line < first + bytes; line += 16) {
@@ -133,6 +138,7 @@ extern "C" void sync_dispatch(Frame* frame) {
         fatal_exception(frame, 4);
         return;
     }
+    ++faults[cpu_index()];
     fault = {true, BARE_READ("esr_el1"), BARE_READ("far_el1"), frame->elr};
     // An instruction abort comes from a jump into nowhere: go back to the caller; anything else is skipped.
     frame->elr = fault.exception_class() == ec_instruction_abort ? frame->x[30] : frame->elr + 4;

@@ -156,6 +156,8 @@ struct Fault {
 /// From now on synchronous exceptions are recorded and the instruction is skipped, until fault_end().
 void fault_begin();
 Fault fault_end();
+/// Exceptions that this CPU has taken so since it came up.
+u64 fault_count();
 /// True when the runs between begin and end may take this exception class [DDI0487 D19.2.37].
 constexpr unsigned ec_unknown = 0x00;
 constexpr unsigned ec_instruction_abort = 0x21;

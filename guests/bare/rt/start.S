@@ -149,7 +149,7 @@ wrong_level_text:
     unexpected 3
     vector sync_entry           // current EL, SP_ELx
     vector \irq
-    unexpected 6
+    vector fiq_entry
     unexpected 7
     unexpected 8                // lower EL: payloads have no EL0
     unexpected 9
@@ -182,6 +182,18 @@ irq_entry_v3:
     irq_entry irq_dispatch
 irq_entry_v2:
     irq_entry irq_dispatch_gicv2
+
+fiq_entry:
+    save_volatile
+    mrs x0, elr_el1
+    mrs x1, spsr_el1
+    stp x0, x1, [sp, #256]
+    bl fiq_dispatch
+    ldp x0, x1, [sp, #256]
+    msr elr_el1, x0
+    msr spsr_el1, x1
+    restore_volatile
+    eret
 
 sync_entry:
     save_volatile
