@@ -59,7 +59,6 @@ template <GicFrame frame, bool write>
 template <GicFrame frame, bool write>
 [[gnu::noinline]] Reply gic_retry(Vcpu& vcpu, u64 offset, unsigned size, u64 value) {
     kick_vcpus(*vcpu.vm, hw::gic_flush(vcpu));
-    watch_deactivations(vcpu);
     const vgic::Access access = gic_attempt<frame, write>(vcpu, offset, size, value);
     kick_vcpus(*vcpu.vm, access.kick);
     return {access.value, access.retry ? Outcome::retry : Outcome::done};

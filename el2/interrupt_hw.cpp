@@ -8,7 +8,6 @@
 #include "el2/panic.hpp"
 #include "el2/passthrough.hpp"
 #include "el2/run.hpp"
-#include "el2/virtual_interface.hpp"
 #include "el2/world.hpp"
 #include "vgic/gic_hw.hpp"
 
@@ -80,7 +79,6 @@ void handle_interrupt(PerCpu& cpu, Vcpu* loaded, Taken taken) {
         on_timer(cpu, loaded);
     } else if (intid.value == world.intids.maintenance && loaded != nullptr) {
         kick_vcpus(*loaded->vm, vgic::maintenance(loaded->vm->gic, loaded->index, *cpu.list_registers));
-        watch_deactivations(*loaded);
     } else if (intid.value == world.intids.uart) {
         world.console.on_interrupt(world);
     } else if (intid.value == stop_sgi) {

@@ -8,7 +8,6 @@
 #include "el2/inject.hpp"
 #include "el2/lifecycle.hpp"
 #include "el2/run.hpp"
-#include "el2/virtual_interface.hpp"
 #include "el2/vm_time.hpp"
 #include "el2/world.hpp"
 #include "lib/arch/el2_regs.hpp"
@@ -260,7 +259,6 @@ void load_vcpu(Vcpu& vcpu, u64 now) {
     }
     if (!vgic::load_quiet(vm.gic, *vcpu.gic, *cpu.list_registers)) [[unlikely]] {
         kick_vcpus(vm, vgic::load(vm.gic, vcpu.index, *cpu.list_registers));
-        watch_deactivations(vcpu);
     }
     ATOLL_MSR(cntv_ctl_el0, vcpu.sys.cntv_ctl);
     vcpu.hcr &= ~(HcrEl2::TWI::mask | HcrEl2::TWE::mask);

@@ -15,7 +15,6 @@
 #include "el2/passthrough.hpp"
 #include "el2/run.hpp"
 #include "el2/switch_hw.hpp"
-#include "el2/virtual_interface.hpp"
 #include "el2/world.hpp"
 #include "lib/arch/el2_regs.hpp"
 #include "lib/arch/esr.hpp"
@@ -138,7 +137,6 @@ Vcpu& schedule(PerCpu& cpu, Vcpu* loaded) {
             return action::resume;
         }
         const VcpuMask others = vgic::flush(vcpu.vm->gic, vcpu.index, *cpu.list_registers);
-        watch_deactivations(vcpu);
         if (others != 0) [[unlikely]] {
             kick_vcpus(*vcpu.vm, others);
         }

@@ -5,7 +5,6 @@
 #include "el2/dispatch.hpp"
 #include "el2/hw.hpp"
 #include "el2/world.hpp"
-#include "lib/panic.hpp"
 
 namespace atl::el2 {
 namespace {
@@ -20,26 +19,10 @@ Status map_virtual_interface(World& world, Vm& vm) {
         return {};
     }
     LockGuard guard(vm.space.lock());
-    for (u64 offset = 0; offset < guest_map::gicc.size; offset += page_size) {
-        const Ipa page = guest_map::gicc.base + offset;
-        if (!vm.space.walk(page).mapped) {
-            ATOLL_TRY(vm.space.map(page, world.guest_cpu_interface + offset, page_size, registers));
-        }
+    if (vm.space.walk(guest_map::gicc.base).mapped) {
+        return {}; // since an earlier boot
     }
-    vm.dir_mapped = true;
-    return {};
-}
-
-void trap_dir(Vm& vm) {
-    LockGuard guard(vm.space.lock());
-    if (!vm.dir_mapped) {
-        return; // another vCPU was faster
-    }
-    // A page of its own, whose table stays: it cannot fail.
-    auto debt = vm.space.unmap(dir_page, page_size, stage2::EmptyTables::keep);
-    ATOLL_CHECK(debt.ok());
-    vm.space.complete(std::move(*debt));
-    vm.dir_mapped = false;
+    return vm.space.map(guest_map::gicc.base, world.guest_cpu_interface, page_size, registers);
 }
 
 bool access_dir(Vcpu& vcpu, Ipa ipa, bool write, unsigned size, u64 value) {
@@ -48,7 +31,6 @@ bool access_dir(Vcpu& vcpu, Ipa ipa, bool write, unsigned size, u64 value) {
     }
     if (write && size == 4 && ipa == dir_page) { // the only register there, and write-only
         kick_vcpus(*vcpu.vm, hw::gic_dir_write(vcpu, value));
-        watch_deactivations(vcpu);
     }
     return true;
 }

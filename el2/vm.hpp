@@ -73,7 +73,6 @@ struct Vm {
     bool has_time_page = false;
     Pa scratch{}; // stands in for revoked memory at EL1, allocated on first use
     bool has_scratch = false;
-    bool dir_mapped = false; // GICV_DIR's page is [el2/virtual_interface.hpp]; changes under space.lock()
 
     VmState state = VmState::absent;
     AfterStop after_stop = AfterStop::off;

@@ -26,8 +26,8 @@ class LrFileV2 {
 
     unsigned count() const { return count_; }
     unsigned priority_bits() const { return priority_bits_; }
-    /// GICV_DIR is trapped by unmapping its page instead [el2/virtual_interface.hpp].
-    static bool has_tdir() { return true; }
+    /// GICV_DIR is trapped by not mapping its page [el2/virtual_interface.hpp].
+    static u64 hcr_on() { return gic::IchHcr::En::mask; }
 
     u64 read(unsigned slot) const { return gic::from_gich_lr(read32(control_, gic::gich::lr0 + 4 * slot)); }
     void write(unsigned slot, u64 value) const {
@@ -37,7 +37,7 @@ class LrFileV2 {
     // GICH_HCR and GICH_VMCR have the layout of ICH_HCR_EL2 and ICH_VMCR_EL2.
     u64 hcr() const { return read32(control_, gic::gich::hcr); }
     void set_hcr(u64 value) const {
-        write32(control_, gic::gich::hcr, static_cast<u32>(value & ~gic::IchHcr::TDIR::mask));
+        write32(control_, gic::gich::hcr, static_cast<u32>(value));
     }
     u64 vmcr() const { return read32(control_, gic::gich::vmcr); }
     void set_vmcr(u64 value) const { write32(control_, gic::gich::vmcr, static_cast<u32>(value)); }

@@ -4,7 +4,6 @@
 #include "tests/support/el2_world.hpp"
 
 #include "el2/its.hpp"
-#include "el2/virtual_interface.hpp"
 
 #include <cstring>
 #include <utility>
@@ -197,7 +196,6 @@ void Machine::load_registers(Vcpu& v) {
     }
     v.vm->last_on[v.cpu->index.value].vcpu = &v;
     kick_vcpus(*v.vm, vgic::load(v.vm->gic, v.index, h.lrs));
-    watch_deactivations(v);
     v.hcr &= ~(arch::HcrEl2::TWI::mask | arch::HcrEl2::TWE::mask);
     h.hcr = v.hcr;
     h.pstate = v.pstate;
@@ -276,7 +274,6 @@ Vcpu* Machine::enter(unsigned cpu_index, unsigned max_job_steps) {
             its_step(*at);
         } else if (at->gic->needs_flush()) {
             kick_vcpus(*at->vm, vgic::flush(at->vm->gic, at->index, hw().here().lrs));
-            watch_deactivations(*at);
         } else {
             return at;
         }

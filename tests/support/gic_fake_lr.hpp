@@ -64,9 +64,8 @@ class LrFile {
     // The guest's CPU interface. GICv2: INTIDs with an SGI's sender in bits 12:10.
     u32 acknowledge(bool group1);
     void eoi(u32 intid, bool group1);
-    /// False: trapped (TDIR, or dir_trapped); the caller passes it to dir_write().
+    /// False: trapped (TDIR, or, of a GICv2, no page there); the caller passes it to dir_write().
     bool dir(u32 intid);
-    bool dir_trapped = false; // GICv2: GICV_DIR's page is not mapped
     u32 running_priority() const;
     /// The interrupt that IAR would return, or spurious; what ends a WFI.
     u32 best(bool group1) const;

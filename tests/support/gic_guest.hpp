@@ -69,7 +69,6 @@ struct TestVm {
 
     void load(unsigned v) {
         kick(vgic::load(gic, index(v), files[v]));
-        watch(v);
         enter(v);
     }
     void load_all() {
@@ -85,11 +84,9 @@ struct TestVm {
             REQUIRE(rounds < 8);
             if (gic.vcpu(index(v)).needs_flush()) {
                 kick(vgic::flush(gic, index(v), files[v]));
-                watch(v);
             } else if (files[v].maintenance_asserted()) {
                 ++maintenance_count;
                 kick(vgic::maintenance(gic, index(v), files[v]));
-                watch(v);
             } else {
                 break;
             }
@@ -104,15 +101,6 @@ struct TestVm {
         for (unsigned v = 0; v < files.size(); ++v) {
             if (((mask >> v) & 1) != 0 && loaded(v)) {
                 enter(v);
-            }
-        }
-    }
-
-    /// el2::watch_deactivations()
-    void watch(unsigned v) {
-        if (gicv2 && gic.vcpu(index(v)).unlisted_active) {
-            for (LrFile& file : files) {
-                file.dir_trapped = true;
             }
         }
     }
@@ -177,7 +165,6 @@ struct TestVm {
     void dir(unsigned v, u32 intid) {
         if (!files[v].dir(intid)) {
             kick(dir_write(gic, index(v), files[v], gicv2 ? intid & gic::v2_intid_mask : intid));
-            watch(v);
         }
         enter(v);
     }
