@@ -85,16 +85,13 @@ u32 pending_of(unsigned cpu) {
 /// The SGI is pending on exactly these CPUs; then they take it.
 bool arrives(u32 intid, u32 targets) {
     dsb();
-    bool ok = true;
-    for (unsigned i = 0; i < 1000; ++i) {
-        ok = true;
+    bool ok = wait_until([=] {
+        bool all_there = true;
         for (unsigned cpu = 0; cpu < cpus; ++cpu) {
-            ok = ok && (pending_of(cpu) >> intid & 1) == (targets >> cpu & 1);
+            all_there = all_there && (pending_of(cpu) >> intid & 1) == (targets >> cpu & 1);
         }
-        if (ok) {
-            break;
-        }
-    }
+        return all_there;
+    });
     for (unsigned cpu = 0; cpu < cpus; ++cpu) {
         if ((targets >> cpu & 1) != 0) {
             ok = on(cpu, job_take) == intid && ok;

@@ -5,8 +5,7 @@
 namespace atl::bare {
 namespace {
 
-constexpr unsigned patience = 200'000; // polls of something that has to happen
-constexpr unsigned a_while = 300;      // polls of something that must not
+constexpr unsigned a_while = 300; // polls of something that must not happen
 
 struct Mailbox {
     SharedWord job; // HelperJob, or stop_word
@@ -19,13 +18,7 @@ Mailbox mailboxes[max_cpus];
 FiqHandler fiq_handler = nullptr;
 
 bool wait_zero(u64 address, u32 bits) {
-    for (unsigned i = 0; i < patience; ++i) {
-        if ((read32(address) & bits) == 0) {
-            return true;
-        }
-        yield();
-    }
-    return false;
+    return wait_until([=] { return (read32(address) & bits) == 0; });
 }
 
 u64 word_of(u64 gicd_register, u32 intid) {
@@ -51,7 +44,7 @@ void serve(u64 index, u64) {
     }
 }
 
-bool wait_answer(Mailbox& box, u64 number, unsigned seconds = 2) {
+bool wait_answer(Mailbox& box, u64 number, unsigned seconds = 5) {
     const u64 end = now() + seconds * BARE_READ("cntfrq_el0");
     while (box.answered.load() != number) {
         if (now() > end) {
@@ -66,13 +59,7 @@ bool wait_answer(Mailbox& box, u64 number, unsigned seconds = 2) {
 
 bool signals(u64 want) {
     dsb();
-    for (unsigned i = 0; i < patience; ++i) {
-        if (signalled() == want) {
-            return true;
-        }
-        yield();
-    }
-    return false;
+    return wait_until([=] { return signalled() == want; });
 }
 
 bool keeps(u64 want) {

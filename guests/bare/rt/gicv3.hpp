@@ -149,6 +149,18 @@ inline u64 signalled() {
     isb();
     return BARE_READ("isr_el1") & (isr_irq | isr_fiq);
 }
+/// Waits until `done()`; false after a second. By time, not by tries: on a busy host another CPU may come late.
+template <class F>
+bool wait_until(F done) {
+    const u64 end = now() + BARE_READ("cntfrq_el0");
+    while (!done()) {
+        if (now() > end) {
+            return done();
+        }
+        yield();
+    }
+    return true;
+}
 /// Effects of a register write reach the CPU interface in finite time [§4.1]: waits until exactly `want` is signalled.
 bool signals(u64 want);
 /// For what must not happen: `want` is signalled, and still after a while.
@@ -203,7 +215,7 @@ using HelperJob = u64 (*)(u64 argument);
 bool start_helpers(unsigned count);
 /// Has a helper run `job`, and answer() waits for its result. A helper that does not answer in time is a FAIL, and 0.
 void post(unsigned cpu, HelperJob job, u64 argument = 0);
-u64 answer(unsigned cpu, unsigned seconds = 2);
+u64 answer(unsigned cpu, unsigned seconds = 5);
 /// It did.
 bool answered(unsigned cpu);
 inline u64 ask(unsigned cpu, HelperJob job, u64 argument = 0) {
