@@ -70,7 +70,7 @@ void sgi_rows() {
     Statistic self;
     for (unsigned i = 0; i < rounds; ++i) {
         self.add(once([] {
-            send_sgi(sgi_self, 0);
+            send_sgi_v3(sgi_self, 0);
             isb();
         }));
         eoi.add(last_eoi_ticks());
@@ -116,11 +116,11 @@ void other_cpu_row(const char* name, bool sleeps) {
     measure(
         name,
         [] {
-            send_sgi(sgi_target, 1);
+            send_sgi_v3(sgi_target, 1);
             isb();
         },
         20'000);
-    send_sgi(sgi_stop, 1);
+    send_sgi_v3(sgi_stop, 1);
     report("bench_irq.target_stops", wait_cpu_off(1));
 }
 
