@@ -10,6 +10,7 @@
 #include "el2/lifecycle.hpp"
 #include "el2/passthrough.hpp"
 #include "el2/virtual_interface.hpp"
+#include "el2/vm_memory.hpp"
 #include "el2/world.hpp"
 #include "lib/arch/el2_regs.hpp"
 #include "lib/arch/esr.hpp"

@@ -34,12 +34,6 @@ u64 job_deadline(const PerCpu& cpu, u64 now);
 /// The job of `vm`, which runs now, has nothing to do before `at` (counter ticks).
 void delay_job(Vm& vm, u64 at);
 
-/// Puts the VM's scratch page at a revoked page of its window, so that its kernel can finish. no_memory.
-Status map_scratch(Vm& vm, Ipa page);
-
-/// Unmaps and frees everything that the VM owns. No vCPU runs; FF-A has let go of it.
-void release_vm_memory(World& world, Vm& vm);
-
 /// Register values of a vCPU that starts at `pc` with `context` in x0 [DEN0022E §6.4 initial state;
 /// booting.rst].
 void reset_vcpu_registers(Vcpu& vcpu, u64 pc, u64 context);

@@ -17,7 +17,8 @@ void VirtualGic::set_lpis(Lpis* lpis) {
     using T = gic::GicdTyper;
     lpis_ = lpis;
     if (config_.gicv2) { // no Security Extensions
-        typer_ = static_cast<u32>(T::ITLinesNumber::of(config_.spis / 32) | T::CPUNumber::of(config_.vcpus - 1));
+        typer_ =
+            static_cast<u32>(T::ITLinesNumber::of(config_.spis / 32) | T::CPUNumber::of(config_.vcpus - 1));
         return;
     }
     // One security state, message-based SPIs, 1 of N supported, no range selector; LPIs with an ITS, else 10 INTID bits.

@@ -36,9 +36,7 @@ class LrFileV2 {
     u64 empty() const { return read32(control_, gic::gich::elrsr0); }
     // GICH_HCR and GICH_VMCR have the layout of ICH_HCR_EL2 and ICH_VMCR_EL2.
     u64 hcr() const { return read32(control_, gic::gich::hcr); }
-    void set_hcr(u64 value) const {
-        write32(control_, gic::gich::hcr, static_cast<u32>(value));
-    }
+    void set_hcr(u64 value) const { write32(control_, gic::gich::hcr, static_cast<u32>(value)); }
     u64 vmcr() const { return read32(control_, gic::gich::vmcr); }
     void set_vmcr(u64 value) const { write32(control_, gic::gich::vmcr, static_cast<u32>(value)); }
     /// One active-priority register for both groups: at most 32 levels.

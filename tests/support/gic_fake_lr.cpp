@@ -107,7 +107,7 @@ void LrFile::eoi(u32 intid, bool group1) {
 }
 
 bool LrFile::dir(u32 intid) {
-    if (Hcr::TDIR::test(hcr_)) {
+    if (Hcr::TDIR::test(hcr_) || gicv2_) { // a GICv2 has no page mapped there
         return false;
     }
     if (!Vmcr::VEOIM::test(vmcr_)) {

@@ -28,7 +28,7 @@ class LrFile {
 
     // The concept that Refill wants.
     unsigned count() const { return count_; }
-    u64 hcr_on() const { return Hcr::En::mask | Hcr::TDIR::mask; }
+    u64 hcr_on() const { return Hcr::En::mask | (gicv2_ ? 0 : Hcr::TDIR::mask); }
     u64 read(unsigned slot) {
         ++reads;
         return lrs[slot];
@@ -45,7 +45,7 @@ class LrFile {
         return slots;
     }
     u64 hcr() const { return hcr_; }
-    void set_hcr(u64 value) { hcr_ = gicv2_ ? value & ~Hcr::TDIR::mask : value; }
+    void set_hcr(u64 value) { hcr_ = value; }
     u64 vmcr() const { return vmcr_; }
     void set_vmcr(u64 value) { vmcr_ = value; }
     void save_active(CpuInterface& cpu) const {
