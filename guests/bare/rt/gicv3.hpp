@@ -59,25 +59,6 @@ constexpr u32 typer_no1n = 1U << 25;
 inline u64 gicr_of(unsigned cpu) {
     return gicr_base + cpu * gicr_stride;
 }
-inline u32 read8(u64 address) {
-    u32 value;
-    asm volatile("ldrb %w0, [%1]" : "=r"(value) : "r"(address) : "memory");
-    return value;
-}
-inline u32 read16(u64 address) {
-    u32 value;
-    asm volatile("ldrh %w0, [%1]" : "=r"(value) : "r"(address) : "memory");
-    return value;
-}
-inline void write8(u64 address, u32 value) {
-    asm volatile("strb %w0, [%1]" ::"r"(value), "r"(address) : "memory");
-}
-inline void write16(u64 address, u32 value) {
-    asm volatile("strh %w0, [%1]" ::"r"(value), "r"(address) : "memory");
-}
-inline void write64(u64 address, u64 value) {
-    asm volatile("str %0, [%1]" ::"r"(value), "r"(address) : "memory");
-}
 
 // ---- the CPU interface [§12.2]. A register's effects are seen after the ISB, an acknowledge's after the DSB [§4.1.1]. ----
 #define ATOLL_ICC(name, encoding)                                                                            \

@@ -78,13 +78,6 @@ constexpr u64 lpi_pending_tables = its_tables + 0x40'0000;   // 64 KiB for each 
 constexpr u64 its_itts = its_tables + 0x50'0000;             // 512 KiB for each of 16 devices
 constexpr u32 counted_lpis = 512;                            // 8192 and up
 
-inline void write64(u64 address, u64 value) {
-    asm volatile("str %0, [%1]" ::"r"(value), "r"(address) : "memory");
-}
-inline void write8(u64 address, u8 value) {
-    asm volatile("strb %w0, [%1]" ::"r"(value), "r"(address) : "memory");
-}
-
 /// Is there one, as GICv3 has it?
 bool its_there();
 /// Zeroes the tables, gives them to the ITS, turns it on. CPU 0.

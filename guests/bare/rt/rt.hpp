@@ -52,6 +52,17 @@ inline u32 read8(u64 address) {
 inline void write8(u64 address, u32 value) {
     asm volatile("strb %w0, [%1]" ::"r"(value), "r"(address) : "memory");
 }
+inline u32 read16(u64 address) {
+    u32 value;
+    asm volatile("ldrh %w0, [%1]" : "=r"(value) : "r"(address) : "memory");
+    return value;
+}
+inline void write16(u64 address, u32 value) {
+    asm volatile("strh %w0, [%1]" ::"r"(value), "r"(address) : "memory");
+}
+inline void write64(u64 address, u64 value) {
+    asm volatile("str %0, [%1]" ::"r"(value), "r"(address) : "memory");
+}
 inline void isb() {
     asm volatile("isb" ::: "memory");
 }
