@@ -136,19 +136,42 @@ void cmd_irqs(Context c) {
     }
 }
 
-void cmd_walk(Context c) {
+/// "VM NUMBER": the VM, or nullptr, and what follows it.
+Vm* vm_and_rest(Context c, std::string_view& rest) {
     std::size_t space = 0;
     while (space < c.argument.size() && c.argument[space] != ' ') {
         ++space;
     }
-    Vm* const vm = find_vm(c.world, std::string_view(c.argument.data(), space));
-    if (vm == nullptr || space >= c.argument.size()) {
+    rest = c.argument;
+    rest.remove_prefix(space < c.argument.size() ? space + 1 : space);
+    return rest.empty() ? nullptr : find_vm(c.world, std::string_view(c.argument.data(), space));
+}
+
+void cmd_irq(Context c) {
+    std::string_view number;
+    Vm* const vm = vm_and_rest(c, number);
+    u32 intid = 0;
+    bool decimal = vm != nullptr && number.size() <= 5;
+    for (const char ch : number) {
+        decimal = decimal && ch >= '0' && ch <= '9';
+        intid = 10 * intid + static_cast<u32>(ch - '0');
+    }
+    if (!decimal) {
+        say(c.world, "usage: irq VM INTID\n");
+    } else if (!vm->gic.explain(intid, console_of(c.world)).ok()) {
+        say(c.world, "irq: {} has no interrupt {}\n", vm->name(), intid);
+    }
+}
+
+void cmd_walk(Context c) {
+    std::string_view number;
+    Vm* const vm = vm_and_rest(c, number);
+    if (vm == nullptr) {
         say(c.world, "usage: walk VM IPA\n");
         return;
     }
     u64 ipa = 0;
-    for (std::size_t i = space + 1; i < c.argument.size(); ++i) {
-        const char ch = c.argument[i];
+    for (const char ch : number) {
         const u64 digit = ch >= '0' && ch <= '9'   ? static_cast<u64>(ch - '0')
                           : ch >= 'a' && ch <= 'f' ? static_cast<u64>(ch - 'a' + 10)
                                                    : 16;
@@ -253,6 +276,7 @@ constexpr Command commands[] = {
     {"stats", "[VM]  exits by cause, switches, idle time, memory", cmd_stats},
     {"pages", "pages of host memory by state", cmd_pages},
     {"irqs", "VM  interrupts that are not idle, and where each sits", cmd_irqs},
+    {"irq", "VM INTID  all about one interrupt: its state, where it sits, why it waits", cmd_irq},
     {"walk", "VM IPA  stage-2 table entries for an address", cmd_walk},
     {"devices", "[ste]  PCI functions, their VMs, streams, messages and faults; the stream table entries",
      cmd_devices},

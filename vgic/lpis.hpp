@@ -114,6 +114,7 @@ class Lpis {
 
     /// For the monitor: by vCPU, what is pending. Caller: dist_lock.
     void dump(const TextSink& sink) const;
+    void explain(u32 lpi, const TextSink& sink) const; // one LPI; within vlpi_count
     u64 stat_arrived() const { return stat_arrived_.load(std::memory_order_relaxed); }
 
   private:

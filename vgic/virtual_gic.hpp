@@ -106,6 +106,8 @@ class VirtualGic {
 
     /// Text for the monitor: what every interrupt that is not idle is doing.
     void dump(const TextSink& sink);
+    /// The same about one interrupt, idle or not: all of its state, and where it sits. invalid_argument: no such INTID.
+    Status explain(u32 intid, const TextSink& sink);
 
     VcpuGic& vcpu(VcpuIndex index) { return vcpus_[index.value]; }
     unsigned vcpu_count() const { return config_.vcpus; }

@@ -96,6 +96,32 @@ TEST_CASE("monitor: walk and irqs") {
     CHECK(!has(o.command("irqs vm1"), "no VM is called"));
 }
 
+TEST_CASE("monitor: irq tells one interrupt's state, place and reason to wait") {
+    Operator o;
+    o.m.boot_all();
+    for (const char* const wrong : {"irq", "irq vm1", "irq vm1 x", "irq vm1 123456", "irq nobody 3"}) {
+        CHECK(has(o.command(wrong), "usage"));
+    }
+    CHECK(has(o.command("irq vm1 1020"), "no interrupt 1020"));
+    CHECK(has(o.command("irq vm1 8192"), "no interrupt 8192")); // without an ITS
+    CHECK(has(o.command("irq vm1 27"), "PPI 27: group 0 level, priority 0x0, disabled, line low"));
+    CHECK(has(o.command("irq vm1 27"), "the host's PPI 27, free to fire"));
+    CHECK(has(o.command("irq vm1 40"), "SPI 40: group 0 level, priority 0x0, disabled, line low"));
+    CHECK(has(o.command("irq vm1 40"), "to vCPU 0"));
+    Vm& vm = o.m.vm(1);
+    Vcpu& v = o.m.load(o.m.vcpu(1));
+    kick_vcpus(vm, vm.gic.set_line({40}, true));
+    CHECK(has(o.command("irq vm1 40"), "line high; waits: it is disabled"));
+    o.m.write(v, guest_map::gicd.base + 0x84, ~u32{0}); // GICD_IGROUPR1
+    o.m.write(v, guest_map::gicd.base + 0x104, 1u << 8);
+    CHECK(has(o.command("irq vm1 40"),
+              "group 1 level, priority 0x0, enabled, line high; waits: its group is off"));
+    o.m.write(v, guest_map::gicd.base, 3);
+    o.m.load(v);
+    CHECK(has(o.command("irq vm1 40"), "in list register 0 of vCPU 0: "));
+    CHECK(has(o.command("irq vm1 40"), " pending"));
+}
+
 TEST_CASE("monitor: random lines never stop EL2") {
     u64 seed = 17;
     const auto random = [&seed](u64 below) {
