@@ -4,7 +4,7 @@
 // largest alignment first, so that nothing but the last megabyte of a bridge's window is lost.
 // Owns the BARs and the bridges' window registers. No lock: boot CPU only.
 // Spec: [PCI 3.0 §6.2.5.1]; [PCI-to-PCI Bridge 1.2 §3.2.5.8 to §3.2.5.10]; [PCIe Base, SR-IOV VF BARs].
-#include "pci/bridge.hpp"
+#include "pci/describe.hpp"
 
 namespace atl::pci {
 namespace {
@@ -218,7 +218,7 @@ class Placer {
         bar.pa = window.cpu + (at - window.bus);
         bar.assigned = true;
         const u32 offset = vf ? f.sriov.offset + sriov::vf_bar0 + 4 * number : bar0 + 4 * number;
-        if (!hold(f.config, offset, bar)) {
+        if (!put_bars(f.config, offset, {&bar, 1})) {
             t_.note({ProblemKind::bar_not_held, f.bdf, static_cast<u8>(number), at});
             bar.assigned = false;
             if (vf) {
@@ -227,16 +227,6 @@ class Placer {
                 f.verdict = Verdict::malformed;
             }
         }
-    }
-
-    static bool hold(const Config& config, u32 offset, const Bar& bar) {
-        config.write32(offset, static_cast<u32>(bar.bus_address));
-        u64 back = config.read32(offset) & ~bar::memory_flags;
-        if (bar.kind == BarKind::mem64) {
-            config.write32(offset + 4, static_cast<u32>(bar.bus_address >> 32));
-            back |= u64{config.read32(offset + 4)} << 32;
-        }
-        return back == bar.bus_address;
     }
 
     /// Base and limit registers; base above limit is closed. The I/O window always is.

@@ -227,6 +227,24 @@ bool size_bars(const Config& config, u32 first, unsigned count, Bar* bars, u8& b
     return good;
 }
 
+bool put_bars(const Config& config, u32 first, std::span<const Bar> bars) {
+    bool held = true;
+    for (unsigned i = 0; i < bars.size(); ++i) {
+        const Bar& bar = bars[i];
+        const u32 at = first + 4 * i;
+        if (!bar.is_memory() || !bar.assigned) {
+            continue;
+        }
+        config.write32(at, static_cast<u32>(bar.bus_address));
+        held = held && (config.read32(at) & ~bar::memory_flags) == static_cast<u32>(bar.bus_address);
+        if (bar.kind == BarKind::mem64) {
+            config.write32(at + 4, static_cast<u32>(bar.bus_address >> 32));
+            held = held && config.read32(at + 4) == static_cast<u32>(bar.bus_address >> 32);
+        }
+    }
+    return held;
+}
+
 void describe(Topology& topology, Function& function) {
     quiesce(function.config);
     const u8 layout = static_cast<u8>(HeaderLayout::get(function.config.read8(header_type)));
@@ -253,7 +271,7 @@ void describe(Topology& topology, Function& function) {
 }
 
 void describe_vf(Topology& topology, Function& vf) {
-    const Function& pf = topology.functions[vf.physical];
+    const Function& pf = *vf.pf;
     const unsigned number =
         (vf.bdf.value - pf.bdf.value - pf.sriov.first_offset) / (pf.sriov.stride != 0 ? pf.sriov.stride : 1u);
     quiesce(vf.config);
@@ -277,6 +295,8 @@ void describe_vf(Topology& topology, Function& vf) {
     CapabilityReader(topology, vf).walk();
     if (pf.verdict == Verdict::behind_conventional) {
         vf.verdict = Verdict::behind_conventional;
+    } else if (!vf.flr) {
+        vf.verdict = Verdict::malformed; // every VF has it [PCIe Base, SR-IOV, VF Function Level Reset]
     }
 }
 

@@ -13,12 +13,15 @@ void quiesce(const Config& config);
 /// wrong with it is noted in `topology` and, where it matters, becomes its verdict.
 void describe(Topology& topology, Function& function);
 
-/// The same for a VF that answers: its ids and BARs come from its PF, `vf.physical`.
+/// The same for a VF that answers: its ids and BARs come from its PF, `vf.pf`.
 void describe_vf(Topology& topology, Function& vf);
 
 /// Sizes the BAR registers at `first`; decoding of them is off. Leaves 0 in them. False when one is
 /// malformed, `bad` is its number then.
 bool size_bars(const Config& config, u32 first, unsigned count, Bar* bars, u8& bad);
+
+/// Writes the addresses that assign() chose to the BAR registers at `first`. False when one is not held.
+bool put_bars(const Config& config, u32 first, std::span<const Bar> bars);
 
 /// Extended capabilities: ACS of ports on, ATS, PRI and PASID off, SR-IOV read. [extended.cpp]
 void describe_extended(Topology& topology, Function& function);

@@ -91,8 +91,7 @@ class Scanner {
         if (f.sriov.offset == 0) {
             return;
         }
-        const u32 last_vf =
-            f.bdf.value + f.sriov.first_offset + u32{f.sriov.stride} * (f.sriov.total_vfs - 1u);
+        const u32 last_vf = f.bdf.value + f.sriov.distance(f.sriov.total_vfs - 1u);
         const unsigned bus = last_vf >> 8;
         if (bus > t_.host.last_bus) {
             t_.note({ProblemKind::out_of_buses, f.bdf, 0, bus});

@@ -23,10 +23,13 @@ void switch_acs_on(Function& f, u32 at) {
 
 bool sriov_fits(const Function& f) {
     const SriovInfo& info = f.sriov;
+    if (!f.flr) { // a PF has it, and what is said of VFs after a reset of their PF is said of an FLR
+        return false;
+    }
     if (info.first_offset == 0 || (info.stride == 0 && info.total_vfs > 1)) {
         return false;
     }
-    if (f.bdf.value + info.first_offset + u32{info.stride} * (info.total_vfs - 1u) > 0xffff) {
+    if (f.bdf.value + info.distance(info.total_vfs - 1u) > 0xffff) {
         return false;
     }
     for (const Bar& bar : info.bars) {

@@ -67,7 +67,6 @@ enum class Verdict : u8 {
     virtio_bypasses,     // virtio without VIRTIO_F_ACCESS_PLATFORM: its DMA goes around the SMMU
     virtio_legacy,       // virtio with the legacy interface only, which cannot go through the SMMU
     virtio_unreadable,   // its common configuration could not be found or read
-    has_vfs,             // its SR-IOV virtual functions are in use
     lost,                // it did not come back from a reset
 };
 
@@ -111,10 +110,12 @@ struct SriovInfo {
     u16 total_vfs = 0; // what this host gives place to: at most max_vfs_per_function
     u16 first_offset = 0;
     u16 stride = 0;
-    u16 device_id = 0; // of the VFs
-    u16 enabled_vfs = 0;
+    u16 device_id = 0;   // of the VFs
+    u16 enabled_vfs = 0; // VF Enable is set, but while the PF is being reset
     /// One VF's; VF n's is at bus_address + n * size, pa + n * size.
     std::array<Bar, reg::type0_bars> bars{};
+    /// What a VF's Routing ID is more than its PF's [PCIe Base, SR-IOV, First VF Offset and VF Stride]; VFs from 0.
+    constexpr u32 distance(unsigned vf) const { return first_offset + u32{stride} * vf; }
 };
 
 struct VirtioInfo {
@@ -138,14 +139,14 @@ struct Function {
     bool multi_function = false; // header bit 7: other functions of this device may exist
     bool acs = false;            // a port that keeps peers apart, switched on
     Verdict verdict = Verdict::assignable;
-    u16 parent = none;      // index of the bridge that it is behind
-    u16 physical = none;    // a VF's PF
-    u16 group = none;       // who shares its isolation: equal for functions that go to one VM together
-    u8 interrupt_pin = 0;   // 1: INTA .. 4: INTD, 0: none
-    u8 root_device = 0;     // device on the root bus that its INTx seems to come from,
-    u8 root_pin = 0;        // and its pin there: what the host's interrupt-map wants
-    u8 secondary_bus = 0;   // bridges
-    u8 subordinate_bus = 0; // bridges
+    u16 parent = none;            // index of the bridge that it is behind
+    const Function* pf = nullptr; // a VF's PF
+    u16 group = none;             // who shares its isolation: equal for functions that go to one VM together
+    u8 interrupt_pin = 0;         // 1: INTA .. 4: INTD, 0: none
+    u8 root_device = 0;           // device on the root bus that its INTx seems to come from,
+    u8 root_pin = 0;              // and its pin there: what the host's interrupt-map wants
+    u8 secondary_bus = 0;         // bridges
+    u8 subordinate_bus = 0;       // bridges
     PcieType pcie_type = PcieType::none;
     bool flr = false;
     bool soft_reset = false; // D3hot to D0 resets it: No_Soft_Reset is clear
@@ -157,7 +158,7 @@ struct Function {
     VirtioInfo virtio{};
     StaticVector<Capability, 16> capabilities{};
 
-    constexpr bool is_vf() const { return physical != none; }
+    constexpr bool is_vf() const { return pf != nullptr; }
     constexpr unsigned bar_count() const { return is_bridge ? reg::type1_bars : reg::type0_bars; }
     /// Offset of the first capability `id`; 0 when there is none.
     constexpr u8 find(u8 id) const {
@@ -189,8 +190,6 @@ constexpr const char* to_string(Verdict verdict) {
                "iommu_platform=on,disable-legacy=on)";
     case Verdict::virtio_unreadable:
         return "its virtio features cannot be read: whether its DMA bypasses the SMMU is not known";
-    case Verdict::has_vfs:
-        return "its virtual functions are in use";
     case Verdict::lost:
         return "did not come back from its last reset";
     }

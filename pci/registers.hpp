@@ -135,6 +135,7 @@ constexpr u16 transactions_pending = 1u << 5;
 
 namespace ext { // any extended capability's first dword
 using Id = Field<15, 0>;
+using Version = Field<19, 16>;
 using Next = Field<31, 20>;
 } // namespace ext
 
@@ -153,7 +154,8 @@ constexpr u32 pri_control = 4;   // bit 0 enables
 constexpr u32 pasid_control = 6; // bit 0 enables
 
 namespace sriov {
-constexpr u32 control = 0x08;
+constexpr u32 capabilities = 0x04;
+constexpr u32 control = 0x08; // Status in the upper half
 constexpr u32 initial_vfs = 0x0c;
 constexpr u32 total_vfs = 0x0e;
 constexpr u32 num_vfs = 0x10;
@@ -164,6 +166,9 @@ constexpr u32 supported_page_sizes = 0x1c;
 constexpr u32 system_page_size = 0x20;
 constexpr u32 vf_bar0 = 0x24;
 constexpr u32 length = 0x40;
+constexpr u32 version = 1;
+// 4, 8, 64 and 256 KiB, 1 and 4 MiB: what every PF supports.
+constexpr u32 required_page_sizes = 0x553;
 constexpr u16 vf_enable = 1u << 0;
 constexpr u16 vf_memory_space = 1u << 3;
 constexpr u32 page_4k = 1;

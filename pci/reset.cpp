@@ -5,6 +5,7 @@
 #include "pci/reset.hpp"
 
 #include "pci/describe.hpp"
+#include "pci/sriov.hpp"
 
 namespace atl::pci {
 
@@ -95,21 +96,27 @@ bool ResetJob::restore() const {
     if (f.is_vf()) {
         return true; // its BARs are the PF's
     }
-    bool held = true;
     f.config.write32(rom0, 0);
-    for (unsigned i = 0; i < f.bar_count(); ++i) {
-        const Bar& bar = f.bars[i];
-        const u32 at = bar0 + 4 * i;
-        if (bar.is_memory() && bar.assigned) {
-            f.config.write32(at, static_cast<u32>(bar.bus_address));
-            held = held && (f.config.read32(at) & ~bar::memory_flags) == static_cast<u32>(bar.bus_address);
-            if (bar.kind == BarKind::mem64) {
-                f.config.write32(at + 4, static_cast<u32>(bar.bus_address >> 32));
-                held = held && f.config.read32(at + 4) == static_cast<u32>(bar.bus_address >> 32);
-            }
-        }
+    return put_bars(f.config, bar0, std::span(f.bars).first(f.bar_count()));
+}
+
+void ResetJob::finish() {
+    if (!restore() || (function_->sriov.enabled_vfs != 0 && !enable_vfs(*function_))) {
+        state_ = State::failed;
+    } else if (function_->sriov.enabled_vfs != 0) {
+        enter(State::enabling_vfs, vf_enable_us);
+    } else {
+        state_ = State::idle;
     }
-    return held;
+}
+
+void ResetJob::start_after_pf(const Function& vf, const Clock& clock) {
+    function_ = &vf;
+    clock_ = clock;
+    forced_ = false;
+    method_ = ResetMethod::flr;
+    enter(State::returning, 0);
+    deadline_us_ = until_us_ + ready_us;
 }
 
 Step ResetJob::step() {
@@ -149,13 +156,16 @@ Step ResetJob::step() {
             break;
         case State::returning:
             if (answers()) {
-                state_ = restore() ? State::idle : State::failed;
+                finish();
             } else if (clock_.now() >= deadline_us_) {
                 state_ = State::failed;
             } else {
                 enter(State::returning, poll_us);
                 return Step::busy;
             }
+            break;
+        case State::enabling_vfs:
+            state_ = State::idle;
             break;
         case State::idle:
         case State::failed:

@@ -40,10 +40,11 @@ constexpr const char* to_string(ResetMethod method) {
 
 class ResetJob {
   public:
-    static constexpr u64 drain_us = 1'000'000; // longest wait for pending transactions
-    static constexpr u64 flr_us = 100'000;     // no access to the function before [PCIe Base, FLR]
-    static constexpr u64 power_us = 10'000;    // D3hot to D0 and back
-    static constexpr u64 ready_us = 1'000'000; // after which it must answer as itself
+    static constexpr u64 drain_us = 1'000'000;   // longest wait for pending transactions
+    static constexpr u64 flr_us = 100'000;       // no access to the function before [PCIe Base, FLR]
+    static constexpr u64 power_us = 10'000;      // D3hot to D0 and back
+    static constexpr u64 ready_us = 1'000'000;   // after which it must answer as itself
+    static constexpr u64 vf_enable_us = 100'000; // no access to a VF before [PCIe Base, SR-IOV, VF Enable]
     static constexpr u64 poll_us = 1'000;
 
     constexpr ResetJob() = default;
@@ -52,8 +53,12 @@ class ResetJob {
     /// made the stream abort. `function` must outlive the job and have its BARs assigned (or be a VF).
     /// Without `mmio` virtio's own reset is not used.
     void start(const Function& function, const Clock& clock, const MmioSeam& mmio = {});
+    /// The VF's PF has just been reset, and the VF with it: waits until it answers. Ends a job that runs.
+    void start_after_pf(const Function& vf, const Clock& clock);
+    /// The function is about to go away under a job that runs, with its PF's reset. As if there had been none.
+    void cancel() { state_ = State::idle; }
     /// Does what can be done now. `done`: the function is in its power-on state with its BARs programmed,
-    /// quiet (no decoding, no mastering, INTx off). `failed`: it does not answer as itself; it stays quiet
+    /// quiet (no decoding, no mastering, INTx off); of a PF with VFs, these are there again. `failed`: it does not answer as itself; it stays quiet
     /// as far as it listens, and must not be given to anybody. Both stay until start().
     Step step();
     /// When step() has something to do again. Only while busy.
@@ -68,7 +73,18 @@ class ResetJob {
     //            |------> clearing (virtio) ----------^
     //            |------> asleep (D3hot) -> waking ---^
     //            '------> returning at once (nothing to reset it with)
-    enum class State : u8 { idle, draining, in_reset, clearing, asleep, waking, returning, failed };
+    // of a PF whose VFs are in use: returning -> enabling_vfs -> idle
+    enum class State : u8 {
+        idle,
+        draining,
+        in_reset,
+        clearing,
+        asleep,
+        waking,
+        returning,
+        enabling_vfs,
+        failed,
+    };
 
     void enter(State state, u64 wait_us);
     bool drained();
@@ -76,6 +92,7 @@ class ResetJob {
     Pa virtio_status() const;
     bool answers() const;
     bool restore() const;
+    void finish();
 
     const Function* function_ = nullptr;
     Clock clock_{};

@@ -9,6 +9,42 @@ namespace atl::pci {
 
 using namespace reg;
 
+namespace {
+
+/// No VF may take the place of a function that was found, nor lie outside the buses that lead to it.
+Status check_places(const Topology& topology, Bdf pf, const SriovInfo& reserved, const SriovInfo& there,
+                    u16 vfs) {
+    if (there.first_offset == 0 || (there.stride == 0 && vfs > 1) ||
+        there.distance(vfs - 1u) > reserved.distance(reserved.total_vfs - 1u)) {
+        return Error::not_found;
+    }
+    for (unsigned i = 0; i < vfs; ++i) {
+        if (topology.find({static_cast<u16>(pf.value + there.distance(i))}) != nullptr) {
+            return Error::already_exists;
+        }
+    }
+    return {};
+}
+
+} // namespace
+
+bool enable_vfs(const Function& pf) {
+    const SriovInfo& info = pf.sriov;
+    const Config& config = pf.config;
+    config.write32(info.offset + sriov::system_page_size, sriov::page_4k);
+    config.write16(info.offset + sriov::num_vfs, info.enabled_vfs);
+    if (!put_bars(config, info.offset + sriov::vf_bar0, info.bars) ||
+        config.read16(info.offset + sriov::num_vfs) != info.enabled_vfs ||
+        config.read16(info.offset + sriov::first_vf_offset) != info.first_offset ||
+        config.read16(info.offset + sriov::vf_stride) != info.stride) {
+        config.write16(info.offset + sriov::num_vfs, 0);
+        return false;
+    }
+    // The PF's own command register stays quiet: VFs decode by VF MSE and master by their own bit.
+    config.write16_settled(info.offset + sriov::control, sriov::vf_enable | sriov::vf_memory_space);
+    return true;
+}
+
 Status SriovJob::start(Topology& topology, Bdf pf, u16 vfs, const Clock& clock) {
     Function* found = topology.find(pf);
     if (found == nullptr || found->sriov.offset == 0 || found->verdict == Verdict::malformed ||
@@ -25,29 +61,29 @@ Status SriovJob::start(Topology& topology, Bdf pf, u16 vfs, const Clock& clock) 
     if (topology.functions.size() + vfs > topology.functions.capacity()) {
         return Error::no_memory;
     }
+    // NumVFs may change the places; buses were reserved for those of all VFs, so that these are inside.
     const Config& config = found->config;
     config.write16(info.offset + sriov::num_vfs, vfs);
-    // They may depend on NumVFs, and buses were reserved for what enumeration had read.
-    const u16 first = config.read16(info.offset + sriov::first_vf_offset);
-    const u16 stride = config.read16(info.offset + sriov::vf_stride);
-    const u32 last = pf.value + first + u32{stride} * (vfs - 1u);
-    const u32 last_reserved = pf.value + info.first_offset + u32{info.stride} * (info.total_vfs - 1u);
-    if (first == 0 || (stride == 0 && vfs > 1) || last > last_reserved) {
+    SriovInfo there = info;
+    there.first_offset = config.read16(info.offset + sriov::first_vf_offset);
+    there.stride = config.read16(info.offset + sriov::vf_stride);
+    if (const Status places = check_places(topology, pf, info, there, vfs); !places.ok()) {
         config.write16(info.offset + sriov::num_vfs, 0);
+        return places;
+    }
+    info.first_offset = there.first_offset;
+    info.stride = there.stride;
+    info.enabled_vfs = vfs;
+    if (!enable_vfs(*found)) {
+        info.enabled_vfs = 0;
         return Error::not_found;
     }
-    info.first_offset = first;
-    info.stride = stride;
-    info.enabled_vfs = vfs;
-    found->verdict = Verdict::has_vfs;
     topology_ = &topology;
     clock_ = clock;
     pf_ = static_cast<u16>(found - topology.functions.begin());
     vfs_ = vfs;
     made_ = 0;
-    // The PF's own command register stays quiet: VFs decode by VF MSE and master by their own bit.
-    config.write16_settled(info.offset + sriov::control, sriov::vf_enable | sriov::vf_memory_space);
-    until_us_ = clock_.now() + enable_us;
+    until_us_ = clock_.now() + ResetJob::vf_enable_us;
     deadline_us_ = until_us_ + ready_us;
     state_ = Step::busy;
     return {};
@@ -56,10 +92,10 @@ Status SriovJob::start(Topology& topology, Bdf pf, u16 vfs, const Clock& clock) 
 Function SriovJob::make_vf(u16 number) const {
     const Function& pf = topology_->functions[pf_];
     Function vf{};
-    vf.bdf = {static_cast<u16>(pf.bdf.value + pf.sriov.first_offset + pf.sriov.stride * number)};
+    vf.bdf = {static_cast<u16>(pf.bdf.value + pf.sriov.distance(number))};
     vf.config = topology_->config_of(vf.bdf);
     vf.parent = pf.parent;
-    vf.physical = pf_;
+    vf.pf = &pf;
     return vf;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Switching on a PF's virtual functions, in steps. The PF stays with EL2 from then on (Verdict::has_vfs).
+// Switching on a PF's virtual functions, in steps. They stay on from then on: a reset of the PF ends with them on
+// again (ResetJob), and no guest reaches VF Enable (VirtualSriov).
 // Owns the SR-IOV capability's registers; appends to the Topology. Boot CPU, before VMs run: no lock.
 // Spec: [PCIe Base, SR-IOV Extended Capability].
 #pragma once
@@ -8,17 +9,21 @@
 
 namespace atl::pci {
 
+/// Programs page size, VF BARs and NumVFs, and sets VF Enable and VF MSE, for `pf.sriov.enabled_vfs` VFs. The PF is quiet,
+/// VF Enable clear. No VF may be accessed for ResetJob::vf_enable_us. False: a register does not hold, or First VF
+/// Offset and VF Stride are not those of enumeration, from which its VFs' StreamIDs follow; they are off then.
+bool enable_vfs(const Function& pf);
+
 class SriovJob {
   public:
-    static constexpr u64 enable_us = 100'000; // no access to a VF before [SR-IOV §3.3.3.1 VF Enable]
     static constexpr u64 ready_us = 1'000'000;
 
     constexpr SriovJob() = default;
 
     /// After assign(). not_found: no such PF, no (usable) SR-IOV; overflow: more VFs than it has, or 0;
-    /// already_exists: it has VFs; no_memory: the table of functions is full. Nothing is changed on error.
+    /// already_exists: it has VFs, or one would have another function's place; no_memory: the table of functions is full. Nothing is changed on error.
     Status start(Topology& topology, Bdf pf, u16 vfs, const Clock& clock);
-    /// done: the VFs are the last `vfs` functions of the topology, quiet, each with its BARs' addresses.
+    /// done: the VFs are the last `vfs` functions of the topology, in their order, quiet, each with its BARs' addresses.
     /// failed: a VF did not come; VF Enable is off again.
     Step step();
     u64 not_before_us() const { return until_us_; }

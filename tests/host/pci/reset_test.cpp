@@ -229,10 +229,11 @@ TEST_CASE("pci sriov: virtual functions become functions") {
     CHECK(b.sriov.step() == Step::busy);
     CHECK(b.t->functions.size() == 1);
     CHECK(b.model.finish(b.sriov) == Step::done);
-    CHECK(b.model.now_us - start >= SriovJob::enable_us);
+    CHECK(b.model.now_us - start >= ResetJob::vf_enable_us);
     CHECK(b.sriov.start(*b.t, pf.bdf, 1, b.model.clock()).error() == Error::already_exists);
     REQUIRE(b.t->functions.size() == 4);
-    CHECK(pf.verdict == Verdict::has_vfs);
+    CHECK(pf.verdict == Verdict::assignable);
+    CHECK(pf.sriov.enabled_vfs == 3);
     CHECK(b.pf.early_accesses == 0);
     for (unsigned i = 0; i < 3; ++i) {
         const Function& vf = b.t->functions[1 + i];
@@ -288,6 +289,56 @@ TEST_CASE("pci sriov: VFs that never come, and lists that are full") {
     CHECK((full.pf.get16(0x168) & 1) == 0);
 }
 
+TEST_CASE("pci sriov: VFs where another function is, VFs without FLR, BARs that do not hold") {
+    Igb b;
+    b.model.add(nullptr, 0x11, 2, 0x1111'8086);
+    b.model.add(nullptr, 0x11, 0, 0x1111'8086).set(0xe, 0x80, 1);
+    b.run();
+    CHECK(b.sriov.start(*b.t, Bdf::of(0, 1, 0), 1, b.model.clock()).error() == Error::already_exists);
+    CHECK(b.pf.get16(0x168) == 0);
+    CHECK(b.pf.get16(0x170) == 0);
+    CHECK(b.at(0, 1).sriov.enabled_vfs == 0);
+    CHECK(b.at(0, 1).verdict == Verdict::assignable);
+
+    Igb lame;
+    lame.pf.build_vf = [](PciFn& vf) { vf.add_pcie(0xa0, 0, false); };
+    lame.run();
+    REQUIRE(lame.sriov.start(*lame.t, Bdf::of(0, 1, 0), 1, lame.model.clock()).ok());
+    CHECK(lame.model.finish(lame.sriov) == Step::done);
+    CHECK(lame.t->functions[1].verdict == Verdict::malformed);
+
+    Igb loose;
+    loose.run();
+    loose.pf.set(0x190, 0xc, 4); // VF BAR 3 no longer takes what is written
+    CHECK(loose.sriov.start(*loose.t, Bdf::of(0, 1, 0), 1, loose.model.clock()).error() == Error::not_found);
+    CHECK(loose.pf.get16(0x168) == 0);
+    CHECK(loose.at(0, 1).sriov.enabled_vfs == 0);
+}
+
+TEST_CASE("pci sriov: a reset of the PF ends with its VFs on again") {
+    Igb b;
+    b.run();
+    ResetJob job;
+    job.start(b.at(0, 1), b.model.clock()); // not in use: they stay off
+    CHECK(b.model.finish(job) == Step::done);
+    CHECK(b.pf.vfs.empty());
+    REQUIRE(b.sriov.start(*b.t, Bdf::of(0, 1, 0), 2, b.model.clock()).ok());
+    REQUIRE(b.model.finish(b.sriov) == Step::done);
+    const u64 bar = b.pf.bar_address(3, 0x184);
+    const u64 start = b.model.now_us;
+    job.start(b.at(0, 1), b.model.clock());
+    CHECK(b.model.finish(job) == Step::done);
+    CHECK(b.model.now_us - start >= ResetJob::flr_us + ResetJob::vf_enable_us);
+    CHECK(b.pf.vfs.size() == 2);
+    CHECK((b.pf.get16(0x168) & 9) == 9);
+    CHECK(b.pf.bar_address(3, 0x184) == bar);
+    ResetJob vf;
+    vf.start_after_pf(b.t->functions[2], b.model.clock());
+    CHECK(b.model.finish(vf) == Step::done);
+    CHECK(b.pf.vfs[1]->resets == 0);
+    CHECK(b.pf.vfs[1]->early_accesses == 0);
+}
+
 TEST_CASE("pci sriov: buses for VFs are reserved behind the PF's port") {
     Bench b;
     PciFn& root = b.model.add_bridge(nullptr, 1, 0, 4);
@@ -310,7 +361,7 @@ TEST_CASE("pci sriov: buses for VFs are reserved behind the PF's port") {
 }
 
 TEST_CASE("pci sriov: malformed capabilities give no VFs") {
-    for (unsigned kind = 0; kind < 6; ++kind) {
+    for (unsigned kind = 0; kind < 7; ++kind) {
         Igb b;
         switch (kind) {
         case 0:
@@ -327,6 +378,9 @@ TEST_CASE("pci sriov: malformed capabilities give no VFs") {
             break;
         case 4:
             b.pf.set(0x174, 0xffff, 2); // beyond all buses
+            break;
+        case 5:
+            b.pf.set(0xa4, 0, 4); // no FLR, which every PF has
             break;
         default:
             b.pf.bar64_at(0x184, 0, u64{1} << 38, true); // 16 of them have no place
