@@ -154,6 +154,7 @@ void check_everything(ManifestReader& reader) {
     link_devices(reader);
     link_budget(reader);
     settle_shares(reader);
+    settle_vfs(reader);
     finish_vms(reader);
 }
 

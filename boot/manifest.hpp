@@ -23,8 +23,11 @@ struct DeviceAnswer {
 /// What the machine has to give.
 struct ManifestLimits {
     u64 guest_ram_bytes = 0; // free RAM for guests, after everything that EL2 keeps
-    const void* context = nullptr;
-    DeviceAnswer (*device)(const void* context, const el2::PciAddress& address) = nullptr;
+    void* context = nullptr;
+    DeviceAnswer (*device)(void* context, const el2::PciAddress& address) = nullptr;
+    /// Called once for each function of which VFs are named, before `device` is asked about them: VFs 0 to count - 1 are
+    /// wanted. May be empty.
+    void (*enable_vfs)(void* context, const el2::PciAddress& pf, unsigned count) = nullptr;
 };
 
 /// What a VM costs beyond its RAM: its stage-2 tables, at worst all of 4 KiB pages, and its own records.
@@ -46,7 +49,7 @@ struct Manifest {
 Status read_manifest(std::span<const u8> bundle, const ManifestLimits& limits, Manifest& out,
                      Diagnostics& diagnostics);
 
-/// "0000:00:02.0" -> address. invalid_argument for anything else.
+/// "0000:00:02.0" or "0000:00:05.0/vf0" -> address. invalid_argument for anything else.
 Result<el2::PciAddress> parse_pci_address(std::string_view text);
 
 } // namespace atl::boot

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Owns: what a manifest says about PCI functions, against what the machine has: there at all, assignable, whole groups,
-// INTx lines. Does not own: reading the property (manifest_vm.cpp), the bus (pci/). Lock: none.
+// INTx lines, virtual functions. Does not own: reading the property (manifest_vm.cpp), the bus (pci/). Lock: none.
 #include "boot/manifest_parts.hpp"
+
+#include <algorithm>
 
 namespace atl::boot {
 namespace {
@@ -79,13 +81,71 @@ void check_lines(ManifestReader& reader, std::size_t i) {
     }
 }
 
+/// Every VF that a VM may get has to be there before it can be looked at; a PF's all at once.
+void enable_named_vfs(const ManifestReader& reader) {
+    StaticVector<PciAddress, max_vms * el2::max_devices_per_vm> done;
+    const auto each_vf = [&](auto visit) {
+        for (std::size_t i = 0; i < reader.drafts.size(); ++i) {
+            for (const PciAddress& address : reader.out.vms[i].devices) {
+                if (!reader.drafts[i].refused && address.is_vf()) {
+                    visit(address);
+                }
+            }
+        }
+    };
+    each_vf([&](const PciAddress& first) {
+        for (const PciAddress& pf : done) {
+            if (pf == first.pf()) {
+                return;
+            }
+        }
+        unsigned count = 0;
+        each_vf([&](const PciAddress& other) {
+            count = other.pf() == first.pf() && other.vf >= count ? other.vf + 1u : count;
+        });
+        static_cast<void>(done.push_back(first.pf())); // there is room for all
+        reader.limits.enable_vfs(reader.limits.context, first.pf(), count);
+    });
+}
+
 } // namespace
 
 void link_devices(ManifestReader& reader) {
+    if (reader.limits.enable_vfs != nullptr) {
+        enable_named_vfs(reader);
+    }
     for (auto* const check : {&check_each, &check_owners, &check_groups, &check_lines}) {
         for (std::size_t i = 0; i < reader.drafts.size(); ++i) {
             if (!reader.drafts[i].refused) {
                 check(reader, i);
+            }
+        }
+    }
+}
+
+void settle_vfs(ManifestReader& reader) {
+    const auto has = [&](std::size_t k, const PciAddress& pf) {
+        const auto& devices = reader.vm(k).devices;
+        return !reader.drafts[k].refused && std::find(devices.begin(), devices.end(), pf) != devices.end();
+    };
+    for (std::size_t i = 0; i < reader.drafts.size(); ++i) {
+        for (const PciAddress& address : reader.vm(i).devices) {
+            if (reader.drafts[i].refused || !address.is_vf() || has(i, address.pf())) {
+                continue;
+            }
+            std::size_t owner = 0;
+            while (owner < reader.drafts.size() && !has(owner, address.pf())) {
+                ++owner;
+            }
+            if (owner == reader.drafts.size()) {
+                reader.warn(i, "devices",
+                            "{}: no VM has its physical function: it works only if it needs no driver there",
+                            PciText(address).text());
+            } else {
+                reader.note(i, "devices",
+                            "{}: {} has its physical function, and can stop this device, or make it read and "
+                            "write memory of this VM",
+                            PciText(address).text(), reader.vm(owner).name.view());
             }
         }
     }

@@ -37,6 +37,10 @@ struct ManifestReader {
     void warn(std::size_t index, std::string_view property, std::string_view reason, const Args&... args) {
         diagnostics.say(Severity::warning, tree, node(index), property, reason, args...);
     }
+    template <class... Args>
+    void note(std::size_t index, std::string_view property, std::string_view reason, const Args&... args) {
+        diagnostics.say(Severity::note, tree, node(index), property, reason, args...);
+    }
 };
 
 /// Everything about one VM that needs no other VM.
@@ -53,9 +57,11 @@ void link_shares(ManifestReader& reader);
 void settle_shares(ManifestReader& reader);
 /// Two VMs with the keyboard.
 void link_focus(ManifestReader& reader);
-/// Devices that the machine has not, two VMs with one device, half groups, INTx lines of two VMs. Before the RAM is dealt
-/// out.
+/// Devices that the machine has not, two VMs with one device, half groups, INTx lines of two VMs. Has the named VFs
+/// switched on. Before the RAM is dealt out.
 void link_devices(ManifestReader& reader);
+/// Who has the physical functions of VFs; after link_budget().
+void settle_vfs(ManifestReader& reader);
 /// RAM, in the manifest's order.
 void link_budget(ManifestReader& reader);
 /// Drops the refused ones and orders the rest.

@@ -123,7 +123,8 @@ void read_devices(ManifestReader& reader, std::size_t index) {
     while (list.next(text)) {
         const auto address = parse_pci_address(text);
         if (!address.ok()) {
-            reader.refuse(index, "devices", "\"{}\" is no PCI address of the form 0000:00:02.0", text);
+            reader.refuse(index, "devices",
+                          "\"{}\" is no PCI address of the form 0000:00:02.0 or 0000:00:02.0/vf0", text);
             return;
         }
         for (const el2::PciAddress& other : reader.vm(index).devices) {
@@ -154,6 +155,29 @@ bool hex(std::string_view text, std::size_t& at, unsigned digits, u32& value) {
     return true;
 }
 
+/// "/vf0" to "/vf99", or nothing more; advances `at`.
+bool vf_number(std::string_view text, std::size_t& at, u8& vf) {
+    constexpr std::string_view prefix = "/vf";
+    if (at == text.size()) {
+        return true;
+    }
+    if (!std::string_view(text.data() + at, text.size() - at).starts_with(prefix)) {
+        return false;
+    }
+    at += prefix.size();
+    const std::size_t digits = text.size() - at;
+    if (digits < 1 || digits > 2 || (digits == 2 && text[at] == '0')) {
+        return false;
+    }
+    for (vf = 0; at < text.size(); ++at) {
+        if (text[at] < '0' || text[at] > '9') {
+            return false;
+        }
+        vf = static_cast<u8>(vf * 10 + (text[at] - '0'));
+    }
+    return true;
+}
+
 bool separator(std::string_view text, std::size_t& at, char wanted) {
     return at < text.size() && text[at++] == wanted;
 }
@@ -166,13 +190,14 @@ Result<el2::PciAddress> parse_pci_address(std::string_view text) {
     u32 bus = 0;
     u32 device = 0;
     u32 function = 0;
+    u8 vf = el2::PciAddress::no_vf;
     if (!hex(text, at, 4, segment) || !separator(text, at, ':') || !hex(text, at, 2, bus) ||
         !separator(text, at, ':') || !hex(text, at, 2, device) || !separator(text, at, '.') ||
-        !hex(text, at, 1, function) || at != text.size() || device > 31 || function > 7) {
+        !hex(text, at, 1, function) || !vf_number(text, at, vf) || device > 31 || function > 7) {
         return Error::invalid_argument;
     }
     return el2::PciAddress{static_cast<u16>(segment), static_cast<u8>(bus), static_cast<u8>(device),
-                           static_cast<u8>(function)};
+                           static_cast<u8>(function), vf};
 }
 
 void read_vm(ManifestReader& reader, std::size_t index) {

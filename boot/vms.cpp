@@ -196,9 +196,13 @@ Status build_vm(Host& host, const el2::VmConfig& config, std::array<unsigned, ma
     return {};
 }
 
-DeviceAnswer look_up_device(const void* context, const el2::PciAddress& address) {
-    const auto found = el2::find_assignable(*static_cast<const el2::Passthrough*>(context), address);
+DeviceAnswer look_up_device(void* context, const el2::PciAddress& address) {
+    const auto found = el2::find_assignable(*static_cast<const el2::World*>(context)->passthrough, address);
     return {found.why, found.group, found.group_size, found.intx};
+}
+
+void switch_on_vfs(void* context, const el2::PciAddress& pf, unsigned count) {
+    el2::enable_vfs(*static_cast<el2::World*>(context), pf, count);
 }
 
 /// Joins the guests' UARTs to the console; the first one has the keyboard, so the one with `focus` goes
@@ -226,8 +230,8 @@ void start_vms(Host& host) {
         return;
     }
     Diagnostics diagnostics(nullptr, &report);
-    const ManifestLimits limits{world.pool.counters().free_pages * page_size, world.passthrough,
-                                &look_up_device};
+    const ManifestLimits limits{world.pool.counters().free_pages * page_size, &world, &look_up_device,
+                                &switch_on_vfs};
     if (const Status status = read_manifest(host.bundle, limits, manifest, diagnostics); !status.ok()) {
         log::error("no VM can start: the bundle is {}", status.error());
         return;

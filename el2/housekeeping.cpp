@@ -40,6 +40,7 @@ void care_for_devices(World& world, u64 now) {
     if (all.faults_left.load(std::memory_order_relaxed)) {
         on_smmu_event(world);
     }
+    care_for_resets(world);
     if (const u64 at = all.let_go_at.load(std::memory_order_acquire); at <= now) {
         let_messages_go(world);
     } else {

@@ -62,11 +62,18 @@ void unmap_bar(void* context, const pci::BarMapping& bar) {
 
 void report_offence(void* context, const pci::Offence& offence) {
     Vm& vm = *static_cast<Vm*>(context);
-    if (may_report(vm)) {
-        log::warn("{}: PCI device {} (here 00:{:02x}.0), BAR {} at ipa {:x}, {} bytes: {}", vm.name(),
-                  pci::BdfText(offence.physical).view(), offence.devfn >> 3, offence.bar, offence.ipa,
-                  offence.size, pci::to_string(offence.kind));
+    const auto kind = offence.kind;
+    if (!may_report(vm)) {
+        return;
     }
+    if (kind == pci::Offence::Kind::reset_failed || kind == pci::Offence::Kind::pf_reset) {
+        log::warn("{}: PCI device {} (here {}): {}", vm.name(), pci::BdfText(offence.physical).view(),
+                  pci::BdfText({offence.devfn}).view(), pci::to_string(kind));
+        return;
+    }
+    log::warn("{}: PCI device {} (here {}), BAR {} at ipa {:x}, {} bytes: {}", vm.name(),
+              pci::BdfText(offence.physical).view(), pci::BdfText({offence.devfn}).view(), offence.bar,
+              offence.ipa, offence.size, pci::to_string(kind));
 }
 
 /// The guest has deactivated an INTx SPI: the host's lines behind it may fire again. Called with the vGIC's lock.
@@ -191,67 +198,64 @@ Status assign_one(World& world, Vm& vm, pci::VirtualBridge& bridge, const PciAdd
 
 } // namespace
 
-Assignable find_assignable(const Passthrough& all, const PciAddress& address) {
-    Assignable found;
-    if (!all.unusable.empty()) {
-        found.why = all.unusable.view();
-        return found;
-    }
-    const pci::Bdf bdf = pci::Bdf::of(address.bus, address.device, address.function);
-    const pci::Function* const function =
-        address.segment == all.topology.host.segment ? all.topology.find(bdf) : nullptr;
-    if (function == nullptr) {
-        found.why = "there is no such PCI function on this machine";
-        return found;
-    }
-    if (function->verdict != pci::Verdict::assignable) {
-        found.why = pci::to_string(function->verdict);
-        return found;
-    }
-    const auto stream = all.routes.stream(all.routes.context, bdf.value);
-    const auto device_id = all.routes.device_id(all.routes.context, bdf.value);
-    if (!stream.ok()) {
-        found.why = "its DMA does not go through the SMMU (iommu-map of the host's device tree)";
-    } else if (!device_id.ok() || *device_id == 0) {
-        // DeviceID 0 is also what writes by CPUs carry.
-        found.why = "its messages do not reach the ITS under a DeviceID of their own (msi-map)";
-    } else {
-        found.function = function;
-        found.stream = *stream;
-        found.device_id = *device_id;
-        found.intx = all.routes.intx(all.routes.context, function->root_device, function->root_pin);
-        found.group = function->group;
-        found.group_size = 0;
-        for (const pci::Function& other : all.topology.functions) {
-            found.group_size += other.group == function->group && !other.is_bridge ? 1 : 0;
-        }
-    }
-    return found;
-}
-
 Status assign_devices(World& world, Vm& vm, pci::VirtualBridge& bridge) {
+    Passthrough& all = *world.passthrough;
     const pci::VirtualBridge::Hooks hooks{&vm, &map_bar, &unmap_bar, &report_offence};
     ATOLL_TRY(bridge.init(
-        {guest_map::pci_mem32, guest_map::pci_mem64, hooks, {&world, &now_us}, world.passthrough->mmio}));
+        {guest_map::pci_mem32, guest_map::pci_mem64, hooks, device_clock(world), all.mmio, &all.bridges}));
     vm.gic.set_host_lines({&vm, &resample_line});
     if (vm.its != nullptr) {
         vm.its->its.set_listener({&vm, &on_event_mapped, &on_device_mapped});
     }
-    for (const PciAddress& address : vm.config->devices) {
-        ATOLL_TRY(assign_one(world, vm, bridge, address));
+    // PFs first: behind each there has to be room for the stubs of its VFs.
+    for (const bool pfs : {true, false}) {
+        for (const PciAddress& address : vm.config->devices) {
+            const pci::Function* const function = find_assignable(all, address).function;
+            if ((function != nullptr && function->sriov.enabled_vfs != 0) == pfs) {
+                ATOLL_TRY(assign_one(world, vm, bridge, address));
+            }
+        }
     }
     vm.bridge = &bridge;
     vm.dma = true; // what it retrieves, its devices reach [el2/ffa_ports.cpp]
     return {};
 }
 
+pci::Clock device_clock(World& world) {
+    return {&world, &now_us};
+}
+
 bool devices_are_reset(Vm& vm) {
-    if (vm.bridge->poll()) {
+    const u64 next = vm.bridge->poll();
+    if (next == pci::VirtualBridge::idle) {
         return true;
     }
-    delay_job(vm, ticks_at(*vm.world, vm.bridge->next_poll_us()));
+    delay_job(vm, ticks_at(*vm.world, next));
     return false;
 }
+
+void care_for_resets(World& world) {
+    for (unsigned id = 1; id <= world.vm_slots; ++id) {
+        Vm* const vm = world.vms[id];
+        const u64 next =
+            vm != nullptr && vm->bridge != nullptr ? vm->bridge->poll() : pci::VirtualBridge::idle;
+        if (next != pci::VirtualBridge::idle) {
+            bring_forward(world.devices_deadline, ticks_at(world, next));
+        }
+    }
+}
+
+namespace {
+
+/// Something may have begun a reset.
+void watch_resets(World& world, pci::VirtualBridge& bridge) {
+    if (const u64 at = bridge.next_poll_us(); at != pci::VirtualBridge::idle) {
+        bring_forward(world.devices_deadline, ticks_at(world, at));
+        hw::send_kick(PcpuIndex{0}); // it arms its timer anew
+    }
+}
+
+} // namespace
 
 Status connect_devices(Vm& vm) {
     World& world = *vm.world;
@@ -292,6 +296,7 @@ void disconnect_devices(Vm& vm) {
     }
 #ifndef ATOLL_FAULT_LEAVE_RUNNING
     vm.bridge->reset();
+    watch_resets(world, *vm.bridge);
 #endif
 }
 
@@ -391,6 +396,7 @@ bool pci_write(Vm& vm, VcpuIndex vcpu, Ipa ipa, unsigned size, u64 value) {
     }
     if (guest_map::pci_config.contains(ipa, size)) {
         vm.bridge->write(vcpu, ipa - guest_map::pci_config.base, size, value);
+        watch_resets(*vm.world, *vm.bridge); // an FLR
         return true;
     }
     return guest_map::pci_mem32.contains(ipa, size) || guest_map::pci_mem64.contains(ipa, size);

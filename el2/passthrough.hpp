@@ -75,6 +75,7 @@ struct Passthrough {
     smmu::Smmu smmu{};
     vgic::Its its{};
     pci::Topology topology{};
+    pci::BridgeGroup bridges{};
     PciRoutes routes{};
     pci::MmioSeam mmio{};
     /// Empty: functions can be assigned. Else the sentence that says why not.
@@ -104,9 +105,18 @@ struct Assignable {
     std::string_view why{};
 };
 Assignable find_assignable(const Passthrough& all, const PciAddress& address);
+/// Switches on virtual functions 0 to `count` - 1 of a PF, or all that it has if these are fewer, for find_assignable() to
+/// find; waits until they are there, up to ResetJob::vf_enable_us and SriovJob::ready_us. What goes wrong is a line in the
+/// log. Boot CPU, before any VM is built; once for each PF.
+void enable_vfs(World& world, const PciAddress& pf, unsigned count);
+/// What pci/ measures its waits with.
+pci::Clock device_clock(World& world);
 
 /// Goes on with the resets of the VM's devices. False: look again at Vm::job_not_before.
 bool devices_are_reset(Vm& vm);
+/// Housekeeping: goes on with resets that guests have asked for, so that those who have VFs of a function in reset get them
+/// back whether or not its guest looks. Boot CPU.
+void care_for_resets(World& world);
 /// The devices are reset, RAM is mapped: from now on they reach it. Errors: whatever the SMMU says; all are
 /// disconnected then.
 Status connect_devices(Vm& vm);

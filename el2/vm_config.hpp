@@ -59,21 +59,26 @@ struct KernelImage {
     u64 dtb_offset = 0; // Dtb::fixed only
 };
 
-/// A PCI function, as "segment:bus:device.function".
+/// A PCI function, as "segment:bus:device.function"; or a virtual function of it, as ".../vf0": where that lies on the bus is
+/// for its physical function to say.
 struct PciAddress {
+    static constexpr u8 no_vf = 0xff;
     u16 segment = 0;
     u8 bus = 0;
     u8 device = 0;
     u8 function = 0;
+    u8 vf = no_vf; // 0 .. 99
+    constexpr bool is_vf() const { return vf != no_vf; }
+    constexpr PciAddress pf() const { return {segment, bus, device, function}; }
     constexpr bool operator==(const PciAddress&) const = default;
 };
 
-/// As a manifest writes it: "0000:00:02.0".
+/// As a manifest writes it: "0000:00:02.0", "0000:00:05.0/vf0".
 struct PciText {
     explicit constexpr PciText(const PciAddress& a) {
         constexpr const char* hex = "0123456789abcdef";
         const u32 digits = u32{a.segment} << 16 | u32{a.bus} << 8 | a.device;
-        std::size_t at = 0;
+        std::size_t& at = length;
         for (int shift = 28; shift >= 0; shift -= 4) {
             chars[at++] = hex[(digits >> shift) & 15];
             if (shift == 16 || shift == 8) {
@@ -81,10 +86,20 @@ struct PciText {
             }
         }
         chars[at++] = '.';
-        chars[at] = hex[a.function & 7];
+        chars[at++] = hex[a.function & 7];
+        if (a.is_vf()) {
+            chars[at++] = '/';
+            chars[at++] = 'v';
+            chars[at++] = 'f';
+            if (a.vf >= 10) {
+                chars[at++] = hex[a.vf / 10 % 10];
+            }
+            chars[at++] = hex[a.vf % 10];
+        }
     }
-    constexpr std::string_view text() const { return {chars, sizeof(chars)}; }
-    char chars[12];
+    constexpr std::string_view text() const { return {chars, length}; }
+    std::size_t length = 0;
+    char chars[17] = {};
 };
 
 /// What a device's message is to the guest.

@@ -12,7 +12,7 @@ namespace atl {
 /// never held together.
 enum class LockRank : u8 {
     vm_lifecycle,  // VM start, stop, reset
-    virtual_pci,   // one VM's PCI host bridge (its BARs move in stage 2)
+    virtual_pci,   // the VMs' PCI host bridges (BARs move in stage 2)
     virtual_its,   // one VM's emulated ITS
     share_ledger,  // FF-A memory handles and page ownership changes
     address_space, // one VM's stage-2 table

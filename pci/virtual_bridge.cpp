@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The VM's host bridge: decoding of its configuration window, BAR mappings, resets. See virtual_bridge.hpp.
-// Lock: its own, taken at each entry point.
+// Lock: the group's, taken at each entry point.
 // Spec: [PCIe Base, ECAM]; [PCI 3.0 §6.2.2 command register, §6.2.5 BARs].
 #include "pci/virtual_bridge.hpp"
 
@@ -31,6 +31,8 @@ const char* to_string(Offence::Kind kind) {
         return "BAR could not be mapped: it does not decode";
     case Offence::Kind::reset_failed:
         return "function did not come back from its reset: the VM has lost it";
+    case Offence::Kind::pf_reset:
+        return "its physical function is being reset: it is gone until that is back";
     }
     return "?";
 }
@@ -38,21 +40,25 @@ const char* to_string(Offence::Kind kind) {
 Status VirtualBridge::init(const Setup& setup) {
     const Hooks& hooks = setup.hooks;
     if (!valid(setup.mem32, u64{1} << 32) || !valid(setup.mem64, u64{1} << 48) || hooks.map == nullptr ||
-        hooks.unmap == nullptr || hooks.report == nullptr || setup.clock.now_us == nullptr) {
+        hooks.unmap == nullptr || hooks.report == nullptr || setup.clock.now_us == nullptr ||
+        setup.group == nullptr) {
         return Error::invalid_argument;
     }
     setup_ = setup;
     functions_.clear();
+    const LockGuard guard(setup.group->lock);
+    next_ = setup.group->first;
+    setup.group->first = this;
     return {};
 }
 
 Status VirtualBridge::add(const Function& function, u8 devfn, bool intx) {
-    const LockGuard guard(lock_);
+    const LockGuard guard(setup_.group->lock);
     if (function.verdict != Verdict::assignable) {
         return Error::denied;
     }
     for (const VirtualFunction& other : functions_) {
-        if (other.devfn() == devfn || other.physical().bdf == function.bdf) {
+        if (other.devfn() == devfn || other.reserves(devfn) || other.physical().bdf == function.bdf) {
             return Error::already_exists;
         }
     }
@@ -60,16 +66,49 @@ Status VirtualBridge::add(const Function& function, u8 devfn, bool intx) {
     if ((devfn & 7) != 0 && first == nullptr) {
         return Error::invalid_argument; // nobody looks for the others where function 0 is missing
     }
-    if (!functions_.push_back(VirtualFunction())) {
+    const unsigned vfs = function.sriov.enabled_vfs;
+    const u16 first_stub = vfs != 0 ? place_stubs(devfn, vfs) : u16{0};
+    if ((vfs != 0 && first_stub == 0) || !functions_.push_back(VirtualFunction())) {
         return Error::no_memory;
     }
     if (first != nullptr) {
         first->multi_function = true;
     }
     VirtualFunction& f = functions_.back();
-    f.attach(function, devfn, intx);
-    f.job.start(function, setup_.clock, setup_.mmio);
+    f.attach(function, devfn, intx, first_stub);
+    join_family(f);
+    if (!f.held) {
+        f.job.start(function, setup_.clock, setup_.mmio);
+    }
     return {};
+}
+
+u16 VirtualBridge::place_stubs(u8 devfn, unsigned vfs) const {
+    const auto taken = [&](unsigned place) {
+        for (const VirtualFunction& other : functions_) {
+            if (other.devfn() == place || other.reserves(static_cast<u8>(place))) {
+                return true;
+            }
+        }
+        return false;
+    };
+    unsigned run = 0; // free places in a row
+    for (unsigned place = (devfn + 1u) | 1u; place < 256; place += VirtualSriov::stride) {
+        run = taken(place) ? 0 : run + 1;
+        if (run == vfs) {
+            return static_cast<u16>(place - VirtualSriov::stride * (vfs - 1) - devfn);
+        }
+    }
+    return 0;
+}
+
+bool VirtualBridge::has_stub(u64 offset) const {
+    for (const VirtualFunction& f : functions_) {
+        if (offset < ecam_size && ready(f) && f.has_stub(static_cast<u8>(offset / config_size))) {
+            return true;
+        }
+    }
+    return false;
 }
 
 VirtualFunction* VirtualBridge::find(u8 devfn) {
@@ -82,7 +121,7 @@ VirtualFunction* VirtualBridge::find(u8 devfn) {
 }
 
 void VirtualBridge::set_stream_attached(u8 devfn, bool attached) {
-    const LockGuard guard(lock_);
+    const LockGuard guard(setup_.group->lock);
     if (VirtualFunction* f = find(devfn); f != nullptr) {
         f->attached = attached;
         sync();
@@ -94,22 +133,23 @@ VirtualFunction* VirtualBridge::reach(u64 offset) {
     if (f == nullptr) {
         return nullptr;
     }
-    if (f->job.busy()) {
-        step_reset(*f); // the guest polls until it answers again
-    }
+    step_reset(*f); // the guest polls until it answers again
     return ready(*f) ? f : nullptr;
 }
 
 /// An access is what its bytes are: each dword that it touches is read once, and merged.
 u64 VirtualBridge::read(VcpuIndex, u64 offset, unsigned size) {
-    const LockGuard guard(lock_);
+    const LockGuard guard(setup_.group->lock);
     u64 value = 0;
     for (unsigned done = 0; done < size;) {
         const unsigned first = static_cast<unsigned>((offset + done) & 3);
         const unsigned count = size - done < 4 - first ? size - done : 4 - first;
         const u64 at = offset + done - first;
         const VirtualFunction* f = reach(at);
-        const u32 dword = f != nullptr ? f->read(static_cast<u32>(at % config_size)) : absent;
+        const u32 offset_in_page = static_cast<u32>(at % config_size);
+        const u32 dword = f != nullptr   ? f->read(offset_in_page)
+                          : has_stub(at) ? VirtualSriov::read_stub(offset_in_page)
+                                         : absent;
         value |= u64{(dword & byte_mask(first, count)) >> (8 * first)} << (8 * done);
         done += count;
     }
@@ -117,7 +157,7 @@ u64 VirtualBridge::read(VcpuIndex, u64 offset, unsigned size) {
 }
 
 void VirtualBridge::write(VcpuIndex, u64 offset, unsigned size, u64 value) {
-    const LockGuard guard(lock_);
+    const LockGuard guard(setup_.group->lock);
     bool decoding = false;
     for (unsigned done = 0; done < size;) {
         const unsigned first = static_cast<unsigned>((offset + done) & 3);
@@ -140,7 +180,7 @@ void VirtualBridge::write(VcpuIndex, u64 offset, unsigned size, u64 value) {
 }
 
 void VirtualBridge::reset() {
-    const LockGuard guard(lock_);
+    const LockGuard guard(setup_.group->lock);
     for (VirtualFunction& f : functions_) {
         for (VirtualBar& bar : f.bars) {
             bar.reported = 0;
@@ -155,14 +195,19 @@ void VirtualBridge::start_reset(VirtualFunction& f) {
         unmap(f, i);
     }
     f.power_on();
-    if (!f.job.busy()) { // one that runs ends in the same state, and may not be disturbed
+    // A job that runs ends in the same state, and may not be disturbed; the end of the PF's does for a VF that waits.
+    if (!f.job.busy() && !f.held) {
         f.lost = false;
+        hold_vfs(f);
         f.job.start(f.physical(), setup_.clock, setup_.mmio);
     }
 }
 
 void VirtualBridge::step_reset(VirtualFunction& f) {
-    if (!f.job.busy()) {
+    if (f.held) {
+        f.pf->bridge->step_reset(*f.pf); // whoever has the PF may not look for a while
+    }
+    if (f.held || !f.job.busy()) {
         return;
     }
     switch (f.job.step()) {
@@ -170,37 +215,43 @@ void VirtualBridge::step_reset(VirtualFunction& f) {
         break;
     case Step::done:
         f.written_command = cmd::interrupt_disable; // how the job leaves it
+        f.restore_messages(setup_.mmio);
         sync();
+        release_vfs(f);
         break;
     case Step::failed:
         f.lost = true;
         report(f, 0, Offence::Kind::reset_failed);
+        release_vfs(f);
         break;
     }
 }
 
-bool VirtualBridge::poll() {
-    const LockGuard guard(lock_);
-    bool idle = true;
+u64 VirtualBridge::poll() {
+    const LockGuard guard(setup_.group->lock);
     for (VirtualFunction& f : functions_) {
         step_reset(f);
-        idle = idle && !f.job.busy();
     }
-    return idle;
+    return next_step(); // with the lock still held: another CPU may finish what is left
+}
+
+u64 VirtualBridge::next_poll_us() {
+    const LockGuard guard(setup_.group->lock);
+    return next_step();
 }
 
 bool VirtualBridge::came_back(u8 devfn) {
-    const LockGuard guard(lock_);
+    const LockGuard guard(setup_.group->lock);
     const VirtualFunction* const f = find(devfn);
     return f != nullptr && !f->lost;
 }
 
-u64 VirtualBridge::next_poll_us() {
-    const LockGuard guard(lock_);
-    u64 next = ~u64{0};
+u64 VirtualBridge::next_step() const {
+    u64 next = idle;
     for (const VirtualFunction& f : functions_) {
-        if (f.job.busy() && f.job.not_before_us() < next) {
-            next = f.job.not_before_us();
+        const ResetJob& job = f.held ? f.pf->job : f.job;
+        if (job.busy() && job.not_before_us() < next) {
+            next = job.not_before_us();
         }
     }
     return next;

@@ -7,6 +7,7 @@
 // Spec: [PCI 3.0 §6.8.1 MSI, §6.8.2 MSI-X]; [PCI PM 1.2 §3.2]; [PCIe Base §7 PCI Express Capability].
 #include <bit>
 
+#include "pci/describe.hpp"
 #include "pci/virtual_function.hpp"
 
 namespace atl::pci {
@@ -172,6 +173,45 @@ void VirtualFunction::write_msi(u32 at, u32 value, u32 mask, u32 base) {
         f_->config.write16(base + at, static_cast<u16>(merged)); // beside it there may be another capability
     } else {
         f_->config.write32(base + at, merged);
+    }
+}
+
+void VirtualFunction::keep_messages(const MmioSeam& mmio) {
+    if ((msix_control_ & msix::enable) == 0 || mmio.read == nullptr) {
+        return; // none that does anything
+    }
+    const MsixInfo& info = f_->msix;
+    const unsigned words = info.entries * (msix::entry_size / 4);
+    for (unsigned i = 0; i < words && i < messages_.size(); ++i) {
+        messages_[i] = mmio.read(mmio.context, f_->bars[info.table_bar].pa + info.table_offset + 4 * i, 4);
+    }
+}
+
+void VirtualFunction::restore_messages(const MmioSeam& mmio) {
+    const MsixInfo& info = f_->msix;
+    if ((msix_control_ & msix::enable) != 0 && mmio.write != nullptr) {
+        const u32 control = f_->find(cap_msix) + msix::control;
+        // A VF decodes by VF MSE alone, and this bit is always 0 in it; QEMU 10.0 wants both.
+        f_->config.write16_settled(command, cmd::interrupt_disable | cmd::memory_space);
+        f_->config.write16_settled(control, msix::enable | msix::function_mask);
+        const unsigned words = info.entries * (msix::entry_size / 4);
+        for (unsigned i = 0; i < words && i < messages_.size(); ++i) {
+            mmio.write(mmio.context, f_->bars[info.table_bar].pa + info.table_offset + 4 * i, 4,
+                       messages_[i]);
+        }
+        f_->config.write16_settled(control, msix_control_);
+        quiesce(f_->config);
+    }
+    if ((msi_control_ & msi::enable) != 0) {
+        const u32 base = f_->find(cap_msi);
+        const MsiLayout layout(f_->msi);
+        for (unsigned i = 0; i <= layout.data; ++i) {
+            write_msi(msi::address + 4 * i, msi_[i], ~u32{0}, base);
+        }
+        if (layout.mask != MsiLayout::none) {
+            write_msi(msi::address + 4 * layout.mask, msi_[layout.mask], ~u32{0}, base);
+        }
+        f_->config.write16(base + msi::control, msi_control_);
     }
 }
 

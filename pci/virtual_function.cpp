@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A guest's view of one function, register by register: see virtual_function.hpp. Lock: VirtualBridge's.
 // Everything that is not named here reads as zero and ignores writes, the extended space included: a zero
-// there says that no extended capability exists, which hides SR-IOV, ACS, ATS and AER.
+// there says that no extended capability exists, which hides ACS, ATS and AER. A PF with VFs has one, SR-IOV, which is
+// VirtualSriov's.
 // Spec: [PCI 3.0 §6.1 to §6.2.5]; [PCIe Base §7 Type 0 header, extended configuration space].
 #include "pci/virtual_function.hpp"
 
@@ -36,7 +37,7 @@ bool is_shown(const Function& f, const Capability& capability) {
 
 } // namespace
 
-void VirtualFunction::attach(const Function& function, u8 devfn, bool intx) {
+void VirtualFunction::attach(const Function& function, u8 devfn, bool intx, u16 first_stub) {
     f_ = &function;
     devfn_ = devfn;
     intx_ = intx && function.interrupt_pin != 0;
@@ -46,10 +47,12 @@ void VirtualFunction::attach(const Function& function, u8 devfn, bool intx) {
             (void)shown_.push_back(capability); // as many as the source holds
         }
     }
+    sriov_.attach(function.sriov, devfn & 7, first_stub);
     power_on();
 }
 
 void VirtualFunction::power_on() {
+    sriov_.power_on();
     command_ = 0;
     asleep_ = false;
     interrupt_line_ = 0;
@@ -91,6 +94,9 @@ u32 VirtualFunction::read(u32 offset) const {
     if (offset < first_capability) {
         return read_header(offset);
     }
+    if (sriov_.shown() && offset >= first_extended && offset < first_extended + sriov::length) {
+        return sriov_.read(offset - first_extended);
+    }
     const std::size_t index = offset < conventional_size ? find_shown(offset) : shown_.size();
     if (index == shown_.size()) {
         return 0;
@@ -102,6 +108,10 @@ u32 VirtualFunction::read(u32 offset) const {
 VirtualFunction::Effect VirtualFunction::write(u32 offset, u32 value, u32 mask) {
     if (offset < first_capability) {
         return write_header(offset, value, mask);
+    }
+    if (sriov_.shown() && offset >= first_extended && offset < first_extended + sriov::length) {
+        sriov_.write(offset - first_extended, value, mask);
+        return {};
     }
     const std::size_t index = offset < conventional_size ? find_shown(offset) : shown_.size();
     if (index == shown_.size()) {

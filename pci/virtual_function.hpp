@@ -5,8 +5,11 @@
 // BAR, a ROM, or device control. Spec: [PCI 3.0 §6.1, §6.2, §6.7, §6.8]; [PCIe Base §7]; [PCI PM 1.2 §3.2].
 #pragma once
 #include "pci/reset.hpp"
+#include "pci/virtual_sriov.hpp"
 
 namespace atl::pci {
+
+class VirtualBridge;
 
 /// One BAR as the guest has programmed it. Smaller ones than a page look like a page, so that no two share
 /// one.
@@ -31,8 +34,10 @@ class VirtualFunction {
 
     constexpr VirtualFunction() = default;
 
-    /// `intx`: its interrupt pin is wired to the VM.
-    void attach(const Function& function, u8 devfn, bool intx);
+    static constexpr unsigned kept_messages = 32; // MSI-X entries that survive a reset of the PF
+
+    /// `intx`: its interrupt pin is wired to the VM. `first_stub`: of a PF with VFs [VirtualSriov::attach()].
+    void attach(const Function& function, u8 devfn, bool intx, u16 first_stub = 0);
     /// Virtual registers as after power-on. Mappings are the bridge's to remove.
     void power_on();
 
@@ -47,8 +52,17 @@ class VirtualFunction {
     /// BAR `i` holds what sizing writes, or nothing.
     bool is_sizing(unsigned i) const;
 
+    /// A VF's PF is about to be reset: reads the MSI-X entries that the guest has written into the VF's BAR. The VF still
+    /// decodes.
+    void keep_messages(const MmioSeam& mmio);
+    /// It is back from that: message registers and entries as the guest knows them. Mastering is off.
+    void restore_messages(const MmioSeam& mmio);
+
     const Function& physical() const { return *f_; }
     u8 devfn() const { return devfn_; }
+    /// Whether a stub for a VF of this PF has, or may have, the place `devfn`.
+    bool has_stub(u8 devfn) const { return devfn > devfn_ && sriov_.has_stub(devfn - devfn_); }
+    bool reserves(u8 devfn) const { return devfn > devfn_ && sriov_.reserves(devfn - devfn_); }
 
     // The bridge's notes about this function.
     std::array<VirtualBar, reg::type0_bars> bars{};
@@ -56,6 +70,9 @@ class VirtualFunction {
     bool multi_function = false; // function 0 of a virtual device that has more
     bool attached = false;       // its stream leads to the VM's stage 2
     bool lost = false;
+    VirtualBridge* bridge = nullptr; // that it is in
+    VirtualFunction* pf = nullptr;   // of a VF whose PF is in a bridge of the group
+    bool held = false;               // that PF is being reset, and this VF is gone meanwhile
     u16 written_command = reg::cmd::interrupt_disable; // what is in the physical register
 
   private:
@@ -82,6 +99,8 @@ class VirtualFunction {
     u16 msix_control_ = 0;
     u16 msi_control_ = 0;
     std::array<u32, 6> msi_{}; // the registers behind the control word, in their order
+    VirtualSriov sriov_{};
+    std::array<u32, kept_messages * reg::msix::entry_size / 4> messages_{};
     StaticVector<Capability, 16> shown_{};
 };
 

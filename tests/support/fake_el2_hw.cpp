@@ -69,6 +69,9 @@ using test::fake_el2;
 namespace hw {
 
 u64 counter() {
+    if (fake_el2().counter_is_read) {
+        fake_el2().counter_is_read();
+    }
     return fake_el2().counter;
 }
 u64 counter_frequency() {

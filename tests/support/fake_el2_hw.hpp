@@ -4,6 +4,7 @@
 // told. One per process; tests/support/el2_world.hpp makes a fresh one for each test.
 #pragma once
 #include <deque>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -47,7 +48,8 @@ struct FakeEl2Hw {
     };
 
     u64 counter = 1'000'000;
-    PcpuIndex current{}; // the pCPU that runs the code under test
+    std::function<void()> counter_is_read; // time passes for code that waits
+    PcpuIndex current{};                   // the pCPU that runs the code under test
     el2::World* world = nullptr;
     Cpu cpu[max_pcpus];
     el2::hw::FaultAddress fault{};

@@ -376,6 +376,9 @@ void PciModel::reset(PciFn& fn) {
     fn.mastering_at_reset = fn.mastering_at_reset || (fn.command() & 4) != 0;
     fn.cfg = fn.power_on;
     fn.vfs.clear();
+    if (fn.sriov != 0) {
+        vf_words.clear();
+    }
     if (fn.changes_id) {
         fn.cfg[0] ^= 0x40;
     }
@@ -384,8 +387,12 @@ void PciModel::reset(PciFn& fn) {
 
 u32 PciModel::mmio_read(Pa at, unsigned size) {
     const u32 none = size == 4 ? ~0u : (1u << (8 * size)) - 1;
-    if (!virtio_answers || decoders(at.value).size() != 1) {
+    const auto who = decoders(at.value);
+    if (!virtio_answers || who.size() != 1) {
         return none;
+    }
+    if (!who[0]->vfs.empty()) {
+        return vf_words[at.value];
     }
     if ((at.value & 0xfff) == 0x14 && size == 1) {
         if (virtio_slow_reads != 0) {
@@ -398,7 +405,12 @@ u32 PciModel::mmio_read(Pa at, unsigned size) {
 }
 
 void PciModel::mmio_write(Pa at, unsigned size, u32 value) {
-    if (decoders(at.value).size() != 1) {
+    const auto who = decoders(at.value);
+    if (who.size() != 1) {
+        return;
+    }
+    if (!who[0]->vfs.empty()) {
+        vf_words[at.value] = value;
         return;
     }
     if ((at.value & 0xfff) == 0 && size == 4) {

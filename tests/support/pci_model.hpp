@@ -4,6 +4,7 @@
 // moves when a test moves it. One model at a time.
 #pragma once
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -140,6 +141,7 @@ class PciModel {
     unsigned virtio_slow_reads = 0; // how often the status is not 0 yet after a reset
     unsigned virtio_resets = 0;
     bool virtio_answers = true;
+    std::map<u64, u32> vf_words; // what is in VFs' BARs, by bus address; a reset of a PF clears all
     static PciModel* current;
 
   private:

@@ -81,3 +81,50 @@ TEST_CASE("manifest: devices against the machine's") {
         CHECK(r.manifest.refused == 0);
     }
 }
+
+TEST_CASE("manifest: virtual functions") {
+    const auto devices = [](const char* list) { return " { " + good + " devices = " + list + "; }; "; };
+    SUBCASE("switched on once for each function, as many as the highest number asks for") {
+        const Reading r(bundle("a" + devices("\"0000:00:05.0\", \"0000:00:04.0\"") + //
+                               "b" + devices("\"0000:00:05.0/vf0\"") +               //
+                               "c" + devices("\"0000:00:05.0/vf2\", \"0000:00:05.1/vf3\"")));
+        CHECK(r.manifest.refused == 0);
+        REQUIRE(r.enabled.size() == 2);
+        CHECK(r.enabled[0] == std::pair{el2::PciAddress{0, 0, 5, 0}, 3u});
+        CHECK(r.enabled[1] == std::pair{el2::PciAddress{0, 0, 5, 1}, 4u});
+        CHECK(r.sentences.has("note: /vms/b: devices = ",
+                              "0000:00:05.0/vf0: a has its physical function, and can"));
+        CHECK(r.sentences.has("warning: /vms/c: devices = ",
+                              "0000:00:05.1/vf3: no VM has its physical function"));
+        CHECK(r.sentences.all.size() == 3);
+    }
+    SUBCASE("both in one VM: nothing to say") {
+        const Reading r(bundle("a" + devices("\"0000:00:05.0/vf3\", \"0000:00:05.0\"")));
+        CHECK(r.manifest.refused == 0);
+        CHECK(r.sentences.all.empty());
+        CHECK(r.vm("a")->devices[0].vf == 3);
+    }
+    SUBCASE("refused, each with its reason; the others start") {
+        const Reading r(bundle("a" + devices("\"0000:00:05.0/vf0\"") +                       //
+                               "b" + devices("\"0000:00:05.0/vf0\"") +                       //
+                               "c" + devices("\"0000:00:05.0/vf4\"") +                       //
+                               "d" + devices("\"0000:00:03.0/vf0\"") +                       //
+                               "e" + devices("\"0000:00:05.0/vf1\", \"0000:00:05.0/vf1\"") + //
+                               "f" + devices("\"0000:00:05.0/vf\"")));
+        CHECK(r.sentences.has("/vms/b: devices = ", "a has 0000:00:05.0/vf0 already"));
+        CHECK(r.sentences.has("/vms/c: devices = ", "0000:00:05.0/vf4: it has fewer virtual functions"));
+        CHECK(r.sentences.has("/vms/d: devices = ", "0000:00:03.0/vf0: it has fewer virtual functions"));
+        CHECK(r.sentences.has("/vms/e: devices = ", "\"0000:00:05.0/vf1\" is listed twice"));
+        CHECK(r.sentences.has("/vms/f: devices = ",
+                              "no PCI address of the form 0000:00:02.0 or 0000:00:02.0/vf0"));
+        CHECK(r.manifest.refused == 5);
+        CHECK(r.vm("a") != nullptr);
+    }
+    SUBCASE("the VM with the physical function is refused") {
+        const Reading r(
+            bundle("a { memory-mib = <999999>; kernel = \"linux\"; devices = \"0000:00:05.0\"; }; b" +
+                   devices("\"0000:00:05.0/vf0\"")));
+        CHECK(r.vm("a") == nullptr);
+        CHECK(r.sentences.has("warning: /vms/b: devices = ", "no VM has its physical function"));
+    }
+}

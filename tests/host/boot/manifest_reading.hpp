@@ -9,12 +9,16 @@
 namespace atl::test {
 
 /// A machine with functions in every slot of two buses: INTx as on QEMU's virt, slots 8 and 9 one group, slot 31 a bridge.
-inline boot::DeviceAnswer machine_device(const void*, const el2::PciAddress& address) {
+inline boot::DeviceAnswer machine_device(void*, const el2::PciAddress& address) {
     if (address.segment != 0 || address.bus > 1 || address.device == 0) {
         return {"there is no such PCI function on this machine", 0, 1, 0};
     }
     if (address.bus == 0 && address.device == 31) {
         return {"is a bridge: bridges stay with the hypervisor", 0, 1, 0};
+    }
+    if (address.is_vf()) { // each function of device 5 has four
+        return {address.device == 5 && address.vf < 4 ? "" : "it has fewer virtual functions than that",
+                0x1000u + address.function * 16 + address.vf, 1, 0};
     }
     const bool pair = address.device == 8 || address.device == 9;
     return {{},
@@ -28,9 +32,13 @@ struct Reading {
     boot::Manifest manifest;
     Sentences sentences;
     Status status;
+    std::vector<std::pair<el2::PciAddress, unsigned>> enabled; // which VFs the machine was asked for
 
     explicit Reading(Blob bundle, u64 ram_mib = 2048) : blob(std::move(bundle)) {
-        const boot::ManifestLimits limits{ram_mib * mib, nullptr, &machine_device};
+        const boot::ManifestLimits limits{ram_mib * mib, this, &machine_device,
+                                          [](void* context, const el2::PciAddress& pf, unsigned count) {
+                                              static_cast<Reading*>(context)->enabled.emplace_back(pf, count);
+                                          }};
         status = read_manifest(blob.span(), limits, manifest, sentences.sink);
     }
     const el2::VmConfig* vm(std::string_view name) const {

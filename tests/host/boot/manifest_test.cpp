@@ -300,6 +300,15 @@ TEST_CASE("manifest: every damaged byte gives an answer") {
 
 TEST_CASE("manifest: PCI addresses") {
     CHECK(*parse_pci_address("00Af:fe:1f.7") == el2::PciAddress{0xaf, 0xfe, 0x1f, 7});
+    CHECK(*parse_pci_address("0000:00:05.0/vf0") == el2::PciAddress{0, 0, 5, 0, 0});
+    CHECK(*parse_pci_address("0000:00:05.0/vf15") == el2::PciAddress{0, 0, 5, 0, 15});
+    CHECK_FALSE(*parse_pci_address("0000:00:05.0/vf1") == *parse_pci_address("0000:00:05.0"));
+    for (const char* bad :
+         {"0000:00:05.0/", "0000:00:05.0/vf", "0000:00:05.0/v1", "0000:00:05.0/vf100", "0000:00:05.0/vf01",
+          "0000:00:05.0/vf1x", "0000:00:05.0/vf-1", "0000:00:05.0 vf1", "0000:00:05.0/VF1", "/vf1"}) {
+        CAPTURE(bad);
+        CHECK(!parse_pci_address(bad).ok());
+    }
     for (const char* bad : {"", "0000:00:20.0", "0000:00:00.8", "0000:00:00", "0000:00:00.", "0000:00:00.0x",
                             "000:00:00.0", "0000.00:00.0", "000g:00:00.0", "0000:00:0"}) {
         CHECK(!parse_pci_address(bad).ok());

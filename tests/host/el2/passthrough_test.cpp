@@ -4,11 +4,7 @@
 #include <cstring>
 
 #include "el2/housekeeping.hpp"
-#include "el2/passthrough.hpp"
-#include "tests/support/el2_its_guest.hpp"
-#include "tests/support/its_model.hpp"
-#include "tests/support/pci_model.hpp"
-#include "tests/support/smmu_model.hpp"
+#include "tests/support/passthrough_rig.hpp"
 
 using namespace atl;
 using namespace atl::test;
@@ -19,21 +15,14 @@ constexpr PciAddress nvme_at{0, 0, 2, 0};
 constexpr PciAddress nic_at{0, 0, 3, 0};
 constexpr StreamId nvme_stream{0x10};
 constexpr StreamId nic_stream{0x18};
-constexpr u64 ecam = guest_map::pci_config.base.value;
+constexpr u64 ecam = PassthroughRig::ecam;
 constexpr u32 host_line = 37; // INTA of slot 2
 constexpr u32 first_event = guest_map::first_mbi;
 
-/// A machine with two VMs: vm 1 has a disk, vm 2 a network card.
-struct Rig {
-    Machine m{{{.ram_mib = 4}, {.ram_mib = 4, .first_pcpu = 1}}, 2, 32};
-    SmmuModel smmu;
-    PciModel bus;
-    ItsModel its;
+/// vm 1 has a disk, vm 2 a network card.
+struct Rig : PassthroughRig {
     PciFn& nvme;
     PciFn& nic;
-    std::unique_ptr<Passthrough> all = std::make_unique<Passthrough>();
-    pci::VirtualBridge bridges[2]{};
-    std::unique_ptr<ItsGuest> guests[2]; // with an ITS of their own
 
     explicit Rig(bool with_its = false)
         : nvme(bus.add(nullptr, 2, 0, 0x0010'1b36, 0x010802)), nic(bus.add(nullptr, 3, 0, 0x10d3'8086)) {
@@ -43,85 +32,9 @@ struct Rig {
         nvme.set(0x3d, 1, 1);
         nic.bar32(0, 0x2'0000);
         nic.add_pm(0x60);
-        bus.seal();
-        m.world.passthrough = all.get();
-        REQUIRE(all->smmu.init({{SmmuModel::registers, smmu::register_bytes}, smmu.pages(), Pa{u64{1} << 32}})
-                    .ok());
-        m.world.table_memory.smmu = {
-            all.get(), [](void* context, const stage2::TlbScope& scope) {
-                static_cast<Passthrough*>(context)->smmu.invalidate(
-                    {scope.vmid(), scope.base, scope.bytes, scope.stride(), scope.whole_vm});
-            }};
-        REQUIRE(pci::enumerate(all->topology, bus.host).ok());
-        pci::assign(all->topology);
-        const vgic::ItsPages pages{
-            &its, [](void* c, unsigned order) { return static_cast<ItsModel*>(c)->allocate(order); },
-            [](void* c, Pa p, unsigned order) { static_cast<ItsModel*>(c)->release(p, order); }};
-        REQUIRE(all->its.init({Pa{ItsModel::base}, gic::gits::frames_size}, pages).ok());
-        its.configuration = all->its.configuration_table().value;
-        for (u16 cpu = 0; cpu < 2; ++cpu) {
-            REQUIRE(all->its.map_collection(cpu, u64{cpu} << 16).ok());
-        }
-        all->mmio = bus.mmio();
-        all->routes = {nullptr, [](const void*, u32 rid) { return Result<StreamId>(StreamId{rid}); },
-                       [](const void*, u32 rid) { return Result<u32>(rid); },
-                       [](const void*, unsigned device, unsigned pin) {
-                           return pin == 0 ? 0u : 35u + ((device + pin - 1) & 3);
-                       }};
-        for (unsigned id = 1; id <= 2; ++id) {
-            vgic::Config gic;
-            gic.vcpus = m.vm(id).vcpu_count;
-            gic.spis = guest_map::spis_with_mbi;
-            REQUIRE(m.vm(id).gic.init(gic).ok());
-            REQUIRE(m.configs[id - 1]->devices.push_back(id == 1 ? nvme_at : nic_at));
-            if (with_its) {
-                guests[id - 1] = std::make_unique<ItsGuest>(m, id);
-            }
-            REQUIRE(assign_devices(m.world, m.vm(id), bridges[id - 1]).ok());
-        }
-    }
-
-    /// Time goes on for everybody.
-    void pass_ms(u64 ms) {
-        for (u64 i = 0; i < ms; ++i) {
-            m.pass(m.world.counter_hz / 1000);
-            bus.now_us += 1000;
-            m.settle();
-        }
-    }
-    void boot(unsigned id) {
-        REQUIRE(create_vm(m.world, m.vm(id)).ok());
-        m.settle();
-        for (unsigned i = 0; i < 500 && m.vm(id).state != VmState::running; ++i) {
-            pass_ms(1);
-        }
-        REQUIRE(m.vm(id).state == VmState::running);
-    }
-    AssignedDevice& device(unsigned id) { return all->devices[id - 1]; }
-    u64 config(unsigned id) { return ecam + (u64{device(id).slot} << 15); }
-    /// The guest turns on memory decoding and bus mastering.
-    void enable(unsigned id) { m.write(m.load(m.vcpu(id)), Ipa{config(id) + 4}, 6, 2); }
-
-    /// What the table of the VM says goes to the model, then the device's access.
-    SmmuModel::Access dma(StreamId stream, Ipa ipa, bool write) {
-        for (unsigned id = 1; id <= 2; ++id) {
-            Vm& vm = m.vm(id);
-            if (!vm.space.alive()) {
-                continue;
-            }
-            auto& leaves = smmu.tables[stage2::root_of(vm.space.vttbr()).value];
-            leaves.erase(ipa.align_down(page_size).value);
-            if (const auto walk = vm.space.walk(ipa.align_down(page_size)); walk.mapped) {
-                CHECK(walk.level == 3); // never a block under a device
-                leaves[ipa.align_down(page_size).value] = {walk.pa.value, walk.attributes.write, page_size};
-            }
-        }
-        return smmu.dma(stream, ipa, write);
-    }
-    bool reaches(StreamId stream, unsigned id, Ipa ipa) {
-        const auto access = dma(stream, ipa, true);
-        const auto pa = m.vm(id).space.translate(ipa);
-        return access.ok && pa.ok() && access.pa == *pa;
+        bring_up();
+        give(1, {nvme_at}, with_its);
+        give(2, {nic_at}, with_its);
     }
 };
 

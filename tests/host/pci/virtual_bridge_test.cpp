@@ -439,7 +439,7 @@ TEST_CASE("pci bridge: reset at a VM's end, in every state") {
     // In the middle of a guest's own FLR.
     g.wr(slot1, 0x88, 0x8000, 2);
     g.model.now_us += 5'000;
-    CHECK_FALSE(g.bridge.poll());
+    CHECK_FALSE(g.idle());
     g.bridge.reset();
     g.settle();
     CHECK(g.nvme.early_accesses == 0);
