@@ -52,12 +52,23 @@ def block_device(guest, name):
                    f"count=64 2>&- | cmp - /tmp/in && echo {name}-same-$((20+1))", f"{name}-same-21")]
 
 
-def network_card(guest, number, driver):
+def network_card(guest, number, driver, host=15):
     """The card with this driver fetches a file from QEMU's own TFTP server."""
     find = f"card=$(basename $(ls -d /sys/bus/pci/drivers/{driver}/*/net/* /sys/bus/virtio/drivers/{driver}/*/net/* 2>&-))"
-    return [*shell(guest, f"{find}; ip addr add 10.0.{number}.15/24 dev $card; ip link set $card up; echo $card-up", "eth"),
-            *shell(guest, f"for i in 1 2 3 4 5 6 7 8 9; do ping -c1 -W1 10.0.{number}.2 >&- && break; done; "
-                   f"tftp -b 1400 -g -l /tmp/got -r {SMALL.rsplit('/', 1)[1]} 10.0.{number}.2; sha256sum /tmp/got", Digest(SMALL))]
+    return [*shell(guest, f"{find}; ip addr add 10.0.{number}.{host}/24 dev $card; ip link set $card up; echo $card-up", "eth"),
+            *fetch(guest, number)]
+
+
+def fetch(guest, number):
+    return shell(guest, f"rm -f /tmp/got; for i in 1 2 3 4 5 6 7 8 9; do ping -c1 -W1 10.0.{number}.2 >&- && break; done; "
+                 f"tftp -b 1400 -g -l /tmp/got -r {SMALL.rsplit('/', 1)[1]} 10.0.{number}.2; sha256sum /tmp/got", Digest(SMALL))
+
+
+def vf_for_beta():
+    """alpha's driver of the whole card takes up its one VF; what is at the place of that is nothing to drive."""
+    return [*shell("alpha", "for f in /sys/bus/pci/drivers/igb/*/sriov_numvfs; do echo 1 >$f; done; "
+                   "cat /sys/bus/pci/devices/*/sriov_numvfs /sys/bus/pci/devices/*/virtfn0/device", r"0xffff"),
+            *network_card("alpha", 5, "igb")]
 
 
 WINDOW = 0xc0000000
@@ -172,6 +183,20 @@ DEVICE_CASES = [
           *network_card("beta", 4, "e1000e")],
          "devices-msix", ("DMA-3", "DMA-6"), machine=DEVICE_MACHINE, timeout=300,
          extra=plug(NVME, (user_net(4), "e1000e,netdev=net4,addr=3"))),
+    *[Case(f"devices-vf{suffix}", "SR-IOV: alpha drives a card, beta one of its VFs; the card is reset, and the VF comes back",
+           [*BOTH_UP, *vf_for_beta(), *network_card("beta", 5, "igbvf", 16),
+            Send(MONITOR, 0.5), Send("devices\r", 0.5), Expect(r"0000:00:05.0/vf0 of beta: [^\r\n]*StreamID 168, connected"),
+            # A reset of the card takes the VF away. Its driver finds that by itself, and goes on when the card's is back.
+            *shell("alpha", "reboot -f", r"\[atoll\] warning: beta: PCI device 00:15.0 [^\r\n]*: it is gone until that is back"),
+            Expect("atoll: alpha is up"), *vf_for_beta(), *fetch("beta", 5), *more],
+           f"devices-vf{suffix}", ("DMA-1", "DMA-2", "DMA-8"), machine=DEVICE_MACHINE, cpu=cpu, timeout=300, kernels=kernels,
+           extra=plug(IGB))
+      for suffix, cpu, kernels, more in (("-6.12", "neoverse-n1", ("6.12",), []), ("", "cortex-a72", (), [
+          # The VF's own VM ends, then the card's.
+          Send(MONITOR, 0.5), Send("stop beta\r", 0.5), Expect(r"\[atoll\] beta: is off"), *fetch("alpha", 5),
+          Send(MONITOR, 0.5), Send("start beta\r", 0.5), Expect("atoll: beta is up"), *network_card("beta", 5, "igbvf", 16),
+          Send(MONITOR, 0.5), Send("stop alpha\r", 0.5), Expect(r"\[atoll\] alpha: is off"),
+          *shell("beta", "echo beside-$((40+2))", "beside-42")]))],
     *[Case(f"dma{name}", "what a device reaches: its VM's memory and what is shared with it; nothing before, besides and after",
            [Expect(r"\[atoll\] warning: beta: PCI device 00:02.0 [^\r\n]*ipa 0x40000000, [^\r\n]*it does not decode"),
             Expect(r"\[atoll\] warning: beta: device 0000:00:02.0 \(StreamID 16\): write of ipa 0x42000000, where it has no "
@@ -222,6 +247,7 @@ DEVICE_CASES = [
     Case("devices-refused", "devices that cannot be given: each with its reason; the other VMs start",
          [Expect(r"/vms/absent: devices = .*0000:00:1e.0: there is no such PCI function"),
           Expect(r"/vms/bypass: devices = .*0000:00:04.0: .*bypasses the SMMU"),
+          Expect(r"/vms/novf: devices = .*0000:00:02.0/vf0: it has no virtual functions"),
           Expect(r"/vms/bridge: devices = .*0000:00:05.0: is a bridge"),
           Expect(r"/vms/twice: devices = .*sound has 0000:00:02.0 already"),
           Expect(r"/vms/half: devices = .*0000:00:03.0: it is one of 2 functions"),

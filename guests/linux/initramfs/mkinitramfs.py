@@ -22,7 +22,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 DEPS = pathlib.Path(os.environ.get("ATOLL_DEPS", HERE.parents[2] / ".deps"))
-MODULES = "virtio_pci virtio_blk virtio_net nvme e1000e igb"
+MODULES = "virtio_pci virtio_blk virtio_net nvme e1000e igb igbvf"
 FOLDERS = "bin dev etc lib mnt proc root run sbin sys tmp usr usr/bin usr/sbin var"
 # modprobe reads these; depmod makes the others of its files for tools that are not in the image.
 MODULE_LISTS = ("modules.alias", "modules.builtin", "modules.dep", "modules.softdep")
