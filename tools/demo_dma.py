@@ -17,7 +17,8 @@ import pexpect
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tools"))
 sys.path.insert(0, os.path.join(ROOT, "tests/qemu"))
-from cases import disk, disk_bytes, nvme_and_e1000e  # noqa: E402
+from case import disk, disk_bytes  # noqa: E402
+from cases_devices import nvme_and_e1000e  # noqa: E402
 from demo import tell  # noqa: E402
 from demo_dma_ways import compare  # noqa: E402
 
