@@ -73,8 +73,9 @@ void start_time(Vm& vm) {
 
 void time_on_load(Vcpu& vcpu, u64 now) {
     Vm& vm = *vcpu.vm;
-    if (vcpu.steals && now > vcpu.ready_since) {
-        count_stolen(vcpu, now - vcpu.ready_since);
+    // 0: who woke it had looked before it asked for the first time [kick_slow()].
+    if (const u64 since = vcpu.ready_since; vcpu.steals && since != 0 && now > since) {
+        count_stolen(vcpu, now - since);
     }
     if (!vm.run_time) {
         return;

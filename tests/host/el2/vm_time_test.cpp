@@ -67,6 +67,13 @@ TEST_CASE("time: stolen time is told to who asks: what a vCPU waited, not what i
     REQUIRE(m.cpu(0).current == &a);
     CHECK(stolen(m, 1, 0).nanoseconds == ns(m, 350));
     CHECK(stolen(m, 2, 0).nanoseconds == 0); // vm2 never asked
+    // It was woken by somebody who had not seen yet that it asks.
+    m.preempt(0);
+    REQUIRE(m.cpu(0).current == &b);
+    a.ready_since = 0;
+    m.preempt(0);
+    REQUIRE(m.cpu(0).current == &a);
+    CHECK(stolen(m, 1, 0).nanoseconds == ns(m, 350));
     SUBCASE("a new life begins at 0, and asks again") {
         stop_vm(m.vm(1), AfterStop::restart, false);
         m.settle();
