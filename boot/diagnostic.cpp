@@ -3,6 +3,8 @@
 // Does not own: the reasons. Lock: none.
 #include "boot/diagnostic.hpp"
 
+#include "lib/log.hpp"
+
 namespace atl::boot {
 namespace {
 
@@ -96,6 +98,13 @@ void Diagnostics::emit(Severity severity, std::string_view sentence) {
         }
     }
     report_(context_, severity, std::string_view(clean, n));
+}
+
+void report_to_log(void*, Severity severity, std::string_view sentence) {
+    log::line(severity == Severity::refusal   ? log::Level::error
+              : severity == Severity::warning ? log::Level::warn
+                                              : log::Level::info,
+              "{}", sentence);
 }
 
 } // namespace atl::boot

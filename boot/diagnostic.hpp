@@ -50,4 +50,7 @@ class Diagnostics {
     u32 refusals_ = 0;
 };
 
+/// A Diagnostics::Report: a line of the log for each sentence.
+void report_to_log(void* context, Severity severity, std::string_view sentence);
+
 } // namespace atl::boot

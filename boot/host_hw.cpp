@@ -55,13 +55,6 @@ void replay_early_log(el2::Console& console) {
     early_log.size = 0;
 }
 
-void report(void*, Severity severity, std::string_view sentence) {
-    log::line(severity == Severity::refusal   ? log::Level::error
-              : severity == Severity::warning ? log::Level::warn
-                                              : log::Level::info,
-              "{}", sentence);
-}
-
 Range<Pa> page_range(Range<Pa> range) {
     const Pa base = range.base.align_down(page_size);
     return {base, range.end().align_up(page_size) - base};
@@ -134,7 +127,7 @@ Status Host::read_device_tree(u64 entry_level) {
     const auto view = FdtView::open(bytes);
     ATOLL_TRY(view);
     device_tree = page_range({device_tree_pa, *size});
-    Diagnostics diagnostics(nullptr, &report);
+    Diagnostics diagnostics(nullptr, &report_to_log);
     const Status status = read_platform(*view, this_mpidr(), platform, diagnostics);
     world->counter_hz = ATOLL_MRS(cntfrq_el0);
     world->scale = vtimer::TickScale(world->counter_hz);

@@ -22,13 +22,6 @@ namespace {
 constinit Manifest manifest{};
 constinit ffa::Tables ffa_tables{};
 
-void report(void*, Severity severity, std::string_view sentence) {
-    log::line(severity == Severity::refusal   ? log::Level::error
-              : severity == Severity::warning ? log::Level::warn
-                                              : log::Level::info,
-              "{}", sentence);
-}
-
 /// An object of EL2's in pages of the pool. nullptr: no memory.
 template <class T>
 T* make(el2::World& world) {
@@ -229,7 +222,7 @@ void start_vms(Host& host) {
             "builds one)");
         return;
     }
-    Diagnostics diagnostics(nullptr, &report);
+    Diagnostics diagnostics(nullptr, &report_to_log);
     const ManifestLimits limits{world.pool.counters().free_pages * page_size, &world, &look_up_device,
                                 &switch_on_vfs};
     if (const Status status = read_manifest(host.bundle, limits, manifest, diagnostics); !status.ok()) {

@@ -13,6 +13,7 @@ namespace {
 constexpr u16 owner_id = 1;
 constexpr u16 device_id = 2;
 constexpr u64 page_bytes = 4096;
+constexpr u64 share_tag = 0xd3a;
 constexpr u64 words = page_bytes / 8;
 
 enum class Step : u32 { use = 1, use_read_only, after_reclaim, finish, answer };
@@ -185,35 +186,9 @@ void messages() {
 
 u64 window = 0;
 
-u64 retrieve(u64 handle, u8 permissions) {
-    ffa_mem_region region{};
-    region.sender_id = owner_id;
-    region.handle = handle;
-    region.tag = 0xd3a;
-    region.ep_mem_size = sizeof(ffa_mem_region_attributes);
-    region.ep_count = 1;
-    region.ep_mem_offset = sizeof(region);
-    ffa_mem_region_attributes access{};
-    access.receiver = ffa_self;
-    access.permissions = permissions;
-    put_at(0, region);
-    put_at(sizeof(region), access);
-    const CallResult r =
-        hvc(FFA_MEM_RETRIEVE_REQ, sizeof(region) + sizeof(access), sizeof(region) + sizeof(access));
-    if (static_cast<u32>(r.x[0]) != FFA_MEM_RETRIEVE_RESP) {
-        return 0;
-    }
-    const auto answer = get_at<ffa_mem_region>(0);
-    const auto mine = get_at<ffa_mem_region_attributes>(answer.ep_mem_offset);
-    const auto range =
-        get_at<ffa_mem_region_addr_range>(mine.composite_off + sizeof(ffa_composite_mem_region));
-    hvc(FFA_RX_RELEASE);
-    return range.address;
-}
-
 /// The device reads the owner's words and writes its own, in place.
 void use(u64 handle) {
-    window = retrieve(handle, FFA_MEM_PERM_RW);
+    window = ffa_retrieve(owner_id, handle, FFA_MEM_PERM_RW, share_tag);
     report("dma.retrieved", window != 0);
     report("dma.reads_shared_page", transfer(window, page_bytes, false) && look() && differences(100) == 0);
     fill_device(200);
@@ -222,7 +197,7 @@ void use(u64 handle) {
 }
 
 void use_read_only(u64 handle) {
-    window = retrieve(handle, FFA_MEM_PERM_RO);
+    window = ffa_retrieve(owner_id, handle, FFA_MEM_PERM_RO, share_tag);
     report("dma.retrieved_read_only", window != 0);
     report("dma.reads_read_only_page",
            transfer(window, page_bytes, false) && look() && differences(300) == 0);
@@ -281,26 +256,7 @@ u64 share(u8 permissions, u64 salt) {
         shared[i] = pattern(i + salt);
     }
     dsb();
-    ffa_mem_region region{};
-    region.sender_id = ffa_self;
-    region.attributes = u16{FFA_MEM_NORMAL | FFA_MEM_WRITE_BACK | FFA_MEM_SHAREABILITY_INNER};
-    region.tag = 0xd3a;
-    region.ep_mem_size = sizeof(ffa_mem_region_attributes);
-    region.ep_count = 1;
-    region.ep_mem_offset = sizeof(region);
-    ffa_mem_region_attributes access{};
-    access.receiver = device_id;
-    access.permissions = permissions;
-    access.composite_off = sizeof(region) + sizeof(access);
-    ffa_composite_mem_region composite{};
-    composite.total_pg_cnt = 1;
-    composite.addr_range_cnt = 1;
-    put_at(0, region);
-    put_at(sizeof(region), access);
-    put_at(access.composite_off, composite);
-    put_at(access.composite_off + sizeof(composite), ffa_mem_region_addr_range{address_of(shared), 1, 0});
-    const u64 length = access.composite_off + sizeof(composite) + sizeof(ffa_mem_region_addr_range);
-    const CallResult r = hvc(FFA_MEM_SHARE, length, length);
+    const CallResult r = ffa_share_page(device_id, address_of(shared), permissions, share_tag);
     expect_success("dma.share", r);
     return ffa_handle(r);
 }

@@ -45,36 +45,12 @@ u64 changed_later() {
 
 // ---- the VM with the devices ----
 
-u64 retrieve(u64 handle) {
-    ffa_mem_region region{};
-    region.sender_id = owner_id;
-    region.handle = handle;
-    region.ep_mem_size = sizeof(ffa_mem_region_attributes);
-    region.ep_count = 1;
-    region.ep_mem_offset = sizeof(region);
-    ffa_mem_region_attributes access{};
-    access.receiver = ffa_self;
-    access.permissions = FFA_MEM_PERM_RW;
-    put_at(0, region);
-    put_at(sizeof(region), access);
-    const u64 length = sizeof(region) + sizeof(access);
-    const CallResult r = hvc(FFA_MEM_RETRIEVE_REQ, length, length);
-    if (static_cast<u32>(r.x[0]) != FFA_MEM_RETRIEVE_RESP) {
-        return 0;
-    }
-    const auto mine = get_at<ffa_mem_region_attributes>(get_at<ffa_mem_region>(0).ep_mem_offset);
-    const auto range =
-        get_at<ffa_mem_region_addr_range>(mine.composite_off + sizeof(ffa_composite_mem_region));
-    hvc(FFA_RX_RELEASE);
-    return range.address;
-}
-
 /// The first life's end: both devices have their order, and the VM is gone.
 void end(u64 handle) {
     Edu devices[2];
     const bool found = edu_find(devices, 2) == 2;
     report("linger.devices", found);
-    const u64 window = retrieve(handle);
+    const u64 window = ffa_retrieve(owner_id, handle, FFA_MEM_PERM_RW);
     report("linger.retrieved", window != 0);
     if (!found || window == 0) {
         return;
@@ -108,30 +84,6 @@ void device() {
 
 // ---- the owner ----
 
-u64 share() {
-    ffa_mem_region region{};
-    region.sender_id = ffa_self;
-    region.attributes = u16{FFA_MEM_NORMAL | FFA_MEM_WRITE_BACK | FFA_MEM_SHAREABILITY_INNER};
-    region.ep_mem_size = sizeof(ffa_mem_region_attributes);
-    region.ep_count = 1;
-    region.ep_mem_offset = sizeof(region);
-    ffa_mem_region_attributes access{};
-    access.receiver = device_id;
-    access.permissions = FFA_MEM_PERM_RW;
-    access.composite_off = sizeof(region) + sizeof(access);
-    ffa_composite_mem_region composite{};
-    composite.total_pg_cnt = 1;
-    composite.addr_range_cnt = 1;
-    put_at(0, region);
-    put_at(sizeof(region), access);
-    put_at(access.composite_off, composite);
-    put_at(access.composite_off + sizeof(composite), ffa_mem_region_addr_range{address_of(page), 1, 0});
-    const u64 length = access.composite_off + sizeof(composite) + sizeof(ffa_mem_region_addr_range);
-    const CallResult r = hvc(FFA_MEM_SHARE, length, length);
-    expect_success("linger.share", r);
-    return ffa_handle(r);
-}
-
 /// The borrower never relinquishes: its end does. True when the page is ours alone again.
 bool take_back(u64 handle) {
     const u64 end = now() + 5 * BARE_READ("cntfrq_el0");
@@ -145,7 +97,9 @@ bool take_back(u64 handle) {
 }
 
 void owner() {
-    const u64 handle = share();
+    const CallResult shared = ffa_share_page(device_id, address_of(page), FFA_MEM_PERM_RW);
+    expect_success("linger.share", shared);
+    const u64 handle = ffa_handle(shared);
     fill(quiet_words);
     if (!ffa_send(device_id, {static_cast<u32>(Step::end), 0, handle, 0})) {
         return;

@@ -89,6 +89,54 @@ bool ffa_receive(u16 from, FfaMessage& message) {
     return false;
 }
 
+CallResult ffa_share_page(u16 borrower, u64 page, u8 permissions, u64 tag) {
+    ffa_mem_region region{};
+    region.sender_id = ffa_self;
+    region.attributes = u16{FFA_MEM_NORMAL | FFA_MEM_WRITE_BACK | FFA_MEM_SHAREABILITY_INNER};
+    region.tag = tag;
+    region.ep_mem_size = sizeof(ffa_mem_region_attributes);
+    region.ep_count = 1;
+    region.ep_mem_offset = sizeof(region);
+    ffa_mem_region_attributes access{};
+    access.receiver = borrower;
+    access.permissions = permissions;
+    access.composite_off = sizeof(region) + sizeof(access);
+    ffa_composite_mem_region composite{};
+    composite.total_pg_cnt = 1;
+    composite.addr_range_cnt = 1;
+    put_at(0, region);
+    put_at(sizeof(region), access);
+    put_at(access.composite_off, composite);
+    put_at(access.composite_off + sizeof(composite), ffa_mem_region_addr_range{page, 1, 0});
+    const u64 length = access.composite_off + sizeof(composite) + sizeof(ffa_mem_region_addr_range);
+    return hvc(FFA_MEM_SHARE, length, length);
+}
+
+u64 ffa_retrieve(u16 owner, u64 handle, u8 permissions, u64 tag) {
+    ffa_mem_region region{};
+    region.sender_id = owner;
+    region.handle = handle;
+    region.tag = tag;
+    region.ep_mem_size = sizeof(ffa_mem_region_attributes);
+    region.ep_count = 1;
+    region.ep_mem_offset = sizeof(region);
+    ffa_mem_region_attributes access{};
+    access.receiver = ffa_self;
+    access.permissions = permissions;
+    put_at(0, region);
+    put_at(sizeof(region), access);
+    const u64 length = sizeof(region) + sizeof(access);
+    const CallResult r = hvc(FFA_MEM_RETRIEVE_REQ, length, length);
+    if (static_cast<u32>(r.x[0]) != FFA_MEM_RETRIEVE_RESP) {
+        return 0;
+    }
+    const auto mine = get_at<ffa_mem_region_attributes>(get_at<ffa_mem_region>(0).ep_mem_offset);
+    const auto range =
+        get_at<ffa_mem_region_addr_range>(mine.composite_off + sizeof(ffa_composite_mem_region));
+    hvc(FFA_RX_RELEASE);
+    return range.address;
+}
+
 CallResult ffa_relinquish(u64 handle, u32 flags) {
     put_at(0, handle); // its members one by one: it ends in an array
     put_at(8, flags);

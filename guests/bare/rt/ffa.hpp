@@ -59,6 +59,10 @@ bool ffa_receive(u16 from, FfaMessage& message);
 /// struct ffa_mem_relinquish for this VM.
 CallResult ffa_relinquish(u64 handle, u32 flags = 0);
 CallResult ffa_reclaim(u64 handle, u32 flags = 0);
+/// MEM_SHARE of one page with one borrower.
+CallResult ffa_share_page(u16 borrower, u64 page, u8 permissions, u64 tag = 0);
+/// MEM_RETRIEVE_REQ of what one owner has shared with this VM alone: where its first range is mapped; 0: refused.
+u64 ffa_retrieve(u16 owner, u64 handle, u8 permissions, u64 tag = 0);
 /// Of a successful send.
 inline u64 ffa_handle(const CallResult& r) {
     return succeeded(r) ? (r.x[3] & 0xffff'ffff) << 32 | (r.x[2] & 0xffff'ffff) : 0;
