@@ -135,7 +135,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := -std=c++20 -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -I. \
     -DATOLL_HOST=1 -MMD -MP
 FUZZERS := $(patsubst tests/fuzz/%.cpp,build/fuzz/%,$(wildcard tests/fuzz/*_fuzz.cpp))
-FUZZ_OBJECTS := $(patsubst %.cpp,build/fuzz/%.o,$(HOST_SOURCES) tests/support/host_panic.cpp)
+FUZZ_OBJECTS := $(patsubst %.cpp,build/fuzz/%.o,$(HOST_SOURCES) tests/support/host_panic.cpp tests/support/gic_fake_lr.cpp)
 build/fuzz/%.o: %.cpp
 	@mkdir -p $(@D)
 	@$(FUZZ_CXX) $(FUZZ_FLAGS) -c $< -o $@
@@ -148,4 +148,4 @@ build/fuzz/%_fuzz: build/fuzz/tests/fuzz/%_fuzz.o build/fuzz/libatoll.a
 .PRECIOUS: build/fuzz/%.o
 fuzz: $(FUZZERS)
 	@for f in $(FUZZERS); do echo "fuzz: $$f"; mkdir -p $$f.corpus && \
-	    $$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 $$f.corpus || exit 1; done
+	    $$f -len_control=0 -max_len=4096 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 $$f.corpus || exit 1; done
