@@ -126,7 +126,7 @@ bench-share: build/atoll.img build/bundles/bench-share.bundle build/bundles/benc
 	$(PYTHON) tests/bench/share.py $(BENCH)
 
 bench-irq: build/atoll.img build/guests/bare/bench_irq.img \
-    $(foreach b,bench-irq bench-late-alone bench-late-shared,build/bundles/$(b).bundle)
+    $(foreach b,bench-irq bench-irq-vi bench-late-alone bench-late-shared,build/bundles/$(b).bundle)
 	$(PYTHON) tests/bench/irq.py $(BENCH)
 
 # ---- fuzz ------------------------------------------------------------------------------------------------------

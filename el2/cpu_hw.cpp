@@ -107,9 +107,10 @@ FaultAddress fault_address(u64 esr) {
 }
 
 void set_hcr(u64 value) {
-    // VSE is the hardware's: it clears when the guest takes the SError. Synchronised by the ERET.
-    const u64 vse = ATOLL_MRS(hcr_el2) & HcrEl2::VSE::mask;
-    ATOLL_MSR(hcr_el2, (value & ~HcrEl2::VSE::mask) | vse);
+    // VSE is the hardware's: it clears when the guest takes the SError. VI and VF are the vGIC's [vgic/soft_file_hw.hpp].
+    // Synchronised by the ERET.
+    constexpr u64 others = HcrEl2::VSE::mask | HcrEl2::VI::mask | HcrEl2::VF::mask;
+    ATOLL_MSR(hcr_el2, (value & ~others) | (ATOLL_MRS(hcr_el2) & others));
 }
 
 u64 guest_pstate() {
@@ -156,6 +157,11 @@ VcpuMask gic_flush(Vcpu& vcpu) {
 
 VcpuMask gic_dir_write(Vcpu& vcpu, u64 value) {
     return vgic::dir_write(vcpu.vm->gic, vcpu.index, vcpu.vm->world->gic->lr_file(vcpu.cpu->index), value);
+}
+
+vgic::InterfaceAccess gic_interface_access(Vcpu& vcpu, u32 id, bool write, u64 value) {
+    return vgic::interface_access(vcpu.vm->gic, vcpu.index, vcpu.vm->world->gic->lr_file(vcpu.cpu->index), id,
+                                  write, value);
 }
 
 void enter_debug(Vcpu& vcpu) {

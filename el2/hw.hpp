@@ -7,6 +7,10 @@
 #include "lib/result.hpp"
 #include "lib/types.hpp"
 
+namespace atl::vgic {
+struct InterfaceAccess;
+}
+
 namespace atl::el2 {
 
 struct PerCpu;
@@ -58,6 +62,8 @@ void deactivate_spi(World& world, Intid spi);
 VcpuMask gic_flush(Vcpu& vcpu);
 /// Trapped ICC_DIR_EL1 of the loaded guest [vgic/switch.hpp dir_write].
 VcpuMask gic_dir_write(Vcpu& vcpu, u64 value);
+/// Another trapped register of its CPU interface, which is software [vgic/switch.hpp interface_access].
+vgic::InterfaceAccess gic_interface_access(Vcpu& vcpu, u32 id, bool write, u64 value);
 
 /// The loaded guest uses its debug registers from now on: they are put into the hardware and no longer
 /// trapped.

@@ -167,7 +167,7 @@ u64 base_hcr() {
            HcrEl2::RW::mask;     // EL1 is AArch64
     // HCD, TGE, E2H, TVM, PTW, DC, API, APK, VI, VF, VSE are 0: HVC works, EL1 exists, nVHE, stage-1
     // registers are the guest's, walks through device memory are the guest's problem, PAuth traps, nothing is
-    // injected by hand.
+    // injected by hand but in VMs that want it [docs/adr/0024].
 }
 
 void init_cpu_for_guests(u64 vtcr) {
@@ -257,12 +257,12 @@ void load_vcpu(Vcpu& vcpu, u64 now) {
     if (vcpu.debug_live) {
         hw::enter_debug(vcpu);
     }
+    vcpu.hcr &= ~(HcrEl2::TWI::mask | HcrEl2::TWE::mask);
+    ATOLL_MSR(hcr_el2, vcpu.hcr); // before the vGIC, which may set VI and VF
     if (!vgic::load_quiet(vm.gic, *vcpu.gic, *cpu.list_registers)) [[unlikely]] {
         kick_vcpus(vm, vgic::load(vm.gic, vcpu.index, *cpu.list_registers));
     }
     ATOLL_MSR(cntv_ctl_el0, vcpu.sys.cntv_ctl);
-    vcpu.hcr &= ~(HcrEl2::TWI::mask | HcrEl2::TWE::mask);
-    ATOLL_MSR(hcr_el2, vcpu.hcr);
     ATOLL_MSR(elr_el2, vcpu.pc);
     ATOLL_MSR(spsr_el2, vcpu.pstate);
     vcpu.stack_top = cpu.stack_top;

@@ -10,6 +10,8 @@
 #include "el2/vm_time.hpp"
 #include "el2/world.hpp"
 #include "lib/arch/esr.hpp"
+#include "lib/arch/icc.hpp"
+#include "vgic/switch.hpp"
 
 namespace atl::el2 {
 namespace {
@@ -25,11 +27,6 @@ constexpr u64 sgi1r_write = Trap::Op0::of(3) | Trap::CRn::of(12) | Trap::CRm::of
 constexpr u64 id_space_mask = (trap_encoding & ~(Trap::CRm::of(7) | Trap::Op2::mask)) | Trap::Read::mask;
 constexpr u64 id_space_read = Trap::Op0::of(3) | Trap::Read::mask; // Op1 = CRn = 0, CRm = 0..7
 
-constexpr u32 icc_dir = sysreg_id(3, 0, 12, 11, 1);
-constexpr u32 icc_sgi1r = sysreg_id(3, 0, 12, 11, 5);
-constexpr u32 icc_asgi1r = sysreg_id(3, 0, 12, 11, 6);
-constexpr u32 icc_sgi0r = sysreg_id(3, 0, 12, 11, 7);
-constexpr u32 icc_sre = sysreg_id(3, 0, 12, 12, 5);
 constexpr u32 cntpct = sysreg_id(3, 3, 14, 0, 1);
 constexpr u32 cntp_tval = sysreg_id(3, 3, 14, 2, 0);
 constexpr u32 cntp_ctl = sysreg_id(3, 3, 14, 2, 1);
@@ -162,19 +159,29 @@ Action debug_register(Vcpu& vcpu, u32 id, u64 esr, bool read) {
     return inject_undefined(vcpu); // trace (op1 = 1) and unallocated encodings
 }
 
+/// Of a VM whose CPU interface is software; no other VM's traps.
+Action cpu_interface(Vcpu& vcpu, u32 id, u64 esr, bool read, u64 value) {
+    const vgic::InterfaceAccess access = hw::gic_interface_access(vcpu, id, !read, value);
+    kick_vcpus(*vcpu.vm, access.kick);
+    if (!access.defined) {
+        return inject_undefined(vcpu);
+    }
+    return read ? finish_read(vcpu, esr, access.value) : action::advance;
+}
+
 /// Kept apart so that the two common ones above all need no stack.
 [[gnu::noinline]] Action other_sysreg(Vcpu& vcpu, u64 esr) {
     const u32 id = arch::sysreg_id_of(esr);
     const bool read = Trap::Read::test(esr);
     const u64 value = vcpu.reg(static_cast<unsigned>(Rt::get(esr)));
     switch (id) {
-    case icc_sgi1r:
+    case gic::icc::sgi1r:
         return read ? inject_undefined(vcpu) : send_sgi(vcpu, vgic::SgiRegister::sgi1r, value);
-    case icc_sgi0r:
+    case gic::icc::sgi0r:
         return read ? inject_undefined(vcpu) : send_sgi(vcpu, vgic::SgiRegister::sgi0r, value);
-    case icc_asgi1r:
+    case gic::icc::asgi1r:
         return read ? inject_undefined(vcpu) : send_sgi(vcpu, vgic::SgiRegister::asgi1r, value);
-    case icc_dir:
+    case gic::icc::dir:
         if (read) {
             return inject_undefined(vcpu);
         }
@@ -186,7 +193,7 @@ Action debug_register(Vcpu& vcpu, u32 id, u64 esr, bool read) {
     case cntp_cval:
     case cntp_tval:
         return physical_timer(vcpu, id, esr, read);
-    case icc_sre: // SRE, DFB, DIB are RAO/WI: there is no other interface [IHI0069 §12.2.22]
+    case gic::icc::sre: // SRE, DFB, DIB are RAO/WI: there is no other interface [IHI0069 §12.2.22]
         return read ? finish_read(vcpu, esr, 7) : action::advance;
     case actlr: // implementation defined content: none
         return read ? finish_read(vcpu, esr, 0) : action::advance;
@@ -202,6 +209,9 @@ Action debug_register(Vcpu& vcpu, u32 id, u64 esr, bool read) {
     }
     if (arch::SysregTrap::Op0::get(esr) == 2) {
         return debug_register(vcpu, id, esr, read);
+    }
+    if (vcpu.vm->gic.in_software()) {
+        return cpu_interface(vcpu, id, esr, read, value);
     }
     return inject_undefined(vcpu); // PMU, SPE, AMU, LORegions, RAS, implementation defined: not in this CPU
 }

@@ -113,6 +113,12 @@ enum class CrashPolicy : u8 { stop, restart };
 /// What a VM's counters count: time as it passes, or only while the VM runs or sleeps of its own will.
 enum class VmClock : u8 { wall, run };
 
+/// Who tells the guest's CPU of interrupts, and answers its CPU interface.
+enum class InterruptMode : u8 {
+    virtual_interface, // the GIC's virtual CPU interface
+    vi,                // EL2, by HCR_EL2.VI and VF alone: to see what the former saves [docs/adr/0024]
+};
+
 constexpr unsigned max_devices_per_vm = 8;
 
 /// Bit n stands for VmId n (1 .. max_vms).
@@ -133,6 +139,7 @@ struct VmConfig {
     VmMask share_with = 0;       // symmetric: both manifests nodes list each other
     StaticVector<PciAddress, max_devices_per_vm> devices;
     MsiKind msi = MsiKind::its;
+    InterruptMode interrupts = InterruptMode::virtual_interface;
     bool autostart = true;
     bool focus = false; // has the keyboard first; at most one VM
     CrashPolicy on_crash = CrashPolicy::stop;

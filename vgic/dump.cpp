@@ -25,13 +25,14 @@ void put_interrupts(const TextSink& sink, const Bank& bank, u32 first, u32 lr_pe
 
 void VirtualGic::dump(const TextSink& sink) {
     LockGuard dist(dist_lock_);
-    format_to(sink, "GICv{}, groups enabled {:x}, {} SPIs\n", config_.gicv2 ? 2 : 3, groups(), config_.spis);
+    format_to(sink, "GICv{}{}, groups enabled {:x}, {} SPIs\n", config_.gicv2 ? 2 : 3,
+              config_.software ? " with its CPU interface in software" : "", groups(), config_.spis);
     for (unsigned v = 0; v < config_.vcpus; ++v) {
         VcpuGic& g = vcpus_[v];
         LockGuard guard(g.lock);
         format_to(sink, "vCPU {}{}{}{}{} work {:x} list registers {:x} refills {} maintenance {}\n", v,
                   g.loaded.load(std::memory_order_relaxed) ? " loaded" : "",
-                  g.timer.held ? " timer-held" : "", g.waiting ? " overflow" : "",
+                  g.timer.held ? " timer-held" : "", g.waiting && !config_.software ? " overflow" : "",
                   g.unlisted_active ? " active-overflow" : "", g.work.load(std::memory_order_relaxed), g.used,
                   g.stat_refills, g.stat_maintenance);
         const LrState listed = listed_state(g, 0);

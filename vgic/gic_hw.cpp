@@ -18,7 +18,11 @@ Status Gic::init(const GicV3Layout& layout) {
 
 Status Gic::init_cpu(PcpuIndex cpu, Mpidr mpidr) {
     if (!is_v2_) {
-        return v3_.init_cpu(cpu, mpidr);
+        ATOLL_TRY(v3_.init_cpu(cpu, mpidr));
+        LrFile& file = v3_.lr_file(cpu);
+        soft_files_[cpu.value] = SoftFile(InterfaceShape::of_vtr(GicV3::virtual_interface_type()), file);
+        file.set_software(soft_files_[cpu.value]);
+        return {};
     }
     ATOLL_TRY(v2_.init_cpu(cpu));
     v3_.lr_file(cpu).set_gicv2(v2_.lr_file(cpu));

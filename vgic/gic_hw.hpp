@@ -5,6 +5,7 @@
 #pragma once
 #include "vgic/gicv2_hw.hpp"
 #include "vgic/gicv3_hw.hpp"
+#include "vgic/soft_file_hw.hpp"
 
 namespace atl::vgic {
 
@@ -55,6 +56,7 @@ class Gic {
     bool is_v2_ = false;
     GicV2 v2_{};
     GicV3 v3_{};
+    SoftFile soft_files_[max_pcpus]{};
 };
 
 } // namespace atl::vgic

@@ -23,6 +23,7 @@ struct GicV2Layout {
 class LrFileV2 {
   public:
     static constexpr bool has_sources = true; // SGIs carry their sender
+    static constexpr bool may_be_software = false;
 
     unsigned count() const { return count_; }
     unsigned priority_bits() const { return priority_bits_; }

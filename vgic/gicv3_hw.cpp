@@ -13,13 +13,14 @@ namespace {
 
 namespace gicd = gic::gicd;
 namespace gicr = gic::gicr;
-u64 vtr() {
+
+} // namespace
+
+u64 GicV3::virtual_interface_type() {
     u64 value;
     asm volatile("mrs %0, ich_vtr_el2" : "=r"(value));
     return value;
 }
-
-} // namespace
 
 Status GicV3::init(const GicV3Layout& layout) {
     if (layout.distributor.size < gicd::frame_size || !layout.distributor.base.is_aligned(gicd::frame_size) ||
@@ -127,7 +128,7 @@ Status GicV3::init_cpu(PcpuIndex cpu, Mpidr mpidr) {
 
     mpidrs_[cpu.value] = mpidr;
     LrFile& file = files_[cpu.value];
-    const u64 v = vtr();
+    const u64 v = virtual_interface_type();
     file.redistributor_ = *frame;
     file.count_ = static_cast<u8>(gic::IchVtr::ListRegs::get(v) + 1);
     file.priority_bits_ = static_cast<u8>(gic::IchVtr::PRIbits::get(v) + 1);

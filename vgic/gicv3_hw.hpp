@@ -18,11 +18,13 @@ struct GicV3Layout {
 };
 
 class LrFileV2;
+class SoftFile;
 
 /// The list registers and the active state of PPIs of the pCPU that runs this. One per pCPU.
 class LrFile {
   public:
     static constexpr bool has_sources = false;
+    static constexpr bool may_be_software = false;
     unsigned count() const { return count_; }
     /// Usable priority bits of a guest: ICH_VTR_EL2.PRIbits + 1.
     unsigned priority_bits() const { return priority_bits_; }
@@ -47,10 +49,14 @@ class LrFile {
     /// On a machine with GICv2 its list registers stand in for these, of which nothing else may then be used.
     LrFileV2* gicv2() const { return gicv2_; }
     void set_gicv2(LrFileV2& file) { gicv2_ = &file; }
+    /// And these for a VM whose CPU interface is software.
+    SoftFile* software() const { return software_; }
+    void set_software(SoftFile& file) { software_ = &file; }
 
   private:
     friend class GicV3;
     LrFileV2* gicv2_ = nullptr;
+    SoftFile* software_ = nullptr;
     HypVa redistributor_{};
     u8 count_ = 0;
     u8 priority_bits_ = 0;
@@ -68,6 +74,7 @@ class GicV3 {
     Status init_cpu(PcpuIndex cpu, Mpidr mpidr);
 
     LrFile& lr_file(PcpuIndex cpu) { return files_[cpu.value]; }
+    static u64 virtual_interface_type();                    // ICH_VTR_EL2
     unsigned architecture() const { return architecture_; } // 3 or 4
     u32 intid_count() const { return intids_; }
 

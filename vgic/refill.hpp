@@ -3,8 +3,9 @@
 // the same code runs over the real registers (switch_hw.cpp) and over a fake one (host tests). A File has:
 // count(), read(i), write(i, value), empty() [ICH_ELRSR_EL2], hcr(), set_hcr(v), vmcr(), set_vmcr(v),
 // save_active(CpuInterface&), restore_active(const CpuInterface&), hcr_on() [En, and TDIR where it exists], hold(pintid),
-// release(pintid), timer_line() [the loaded guest's virtual timer], and has_sources: true when it may be a GICv2's, whose
-// SGIs carry their sender (LrSource). List registers have the form of ICH_LR<n>_EL2 in either version.
+// release(pintid), timer_line() [the loaded guest's virtual timer], has_sources: true when it may be a GICv2's, whose
+// SGIs carry their sender (LrSource), and may_be_software: true when it may be a SoftInterface. List registers have the form
+// of ICH_LR<n>_EL2 everywhere.
 // Locks: fold to apply run under dist_lock and the vCPU's lock. Spec: [IHI0069 §6.3, §12.4 ICH_*], [IHI0048B §5].
 //
 // The policy. The most urgent deliverable interrupt always has a list register, so hardware alone decides
@@ -73,7 +74,7 @@ class Refill {
 
     VcpuMask load() {
         load_interface(g_, file_);
-        return load_fast() ? 0 : refill(true);
+        return short_ways() && load_fast() ? 0 : refill(true);
     }
 
     /// load() when there is one SGI to look at, or none, and save() when nothing but SGIs was listed and the guest is
@@ -212,6 +213,9 @@ class Refill {
     SpiBank& spi_bank(u32 intid) { return gic_.bank(intid / 32 - 1); }
     bool sgis_have_sources() const { return File::has_sources && gic_.is_v2(); }
     bool has_source(u32 intid) const { return File::has_sources && intid < gic::first_ppi && gic_.is_v2(); }
+    /// A software interface has none of the short ways, which call the hardware's list registers: `waiting` is set, `quiet`
+    /// and `timer_lr` never are.
+    bool short_ways() const { return !File::may_be_software || !gic_.in_software(); }
     bool is_timer(u32 intid) const { return intid == g_.timer.vintid && g_.timer.vintid != 0; }
 
     /// EOIs of active interrupts without a list register since the last entry [§12.4 ICH_HCR_EL2.EOIcount].

@@ -61,10 +61,11 @@ void Refill<File>::select_and_list() {
         file_.write(static_cast<unsigned>(std::countr_zero(gone)), 0);
     }
 
-    g_.waiting = next_pending < pending.total();
+    const bool waiting = next_pending < pending.total();
+    g_.waiting = waiting || !short_ways();
     g_.unlisted_active = next_active < active.total();
     u64 hcr = file_.hcr_on();
-    if (g_.waiting) {
+    if (waiting) {
         // The opposite of each group's present state, so that neither condition holds now.
         hcr |= Hcr::NPIE::mask;
         hcr |= V::VENG0::test(vmcr) ? Hcr::VGrp0DIE::mask : Hcr::VGrp0EIE::mask;
@@ -172,8 +173,9 @@ void Refill<File>::settle_timer() {
     const u8 slot = g_.slot_of[g_.timer.vintid & 31];
     // A slot whose pending state came from ISPENDR must not be written over as if it were the line's.
     const bool plain = slot == no_slot || ((g_.latched >> slot) & 1) == 0;
-    g_.timer_lr.store(deliverable && plain ? lr_base(g_.timer.vintid, g_.priv) | Lr::Pending::mask : 0,
-                      std::memory_order_relaxed);
+    g_.timer_lr.store(
+        deliverable && plain && short_ways() ? lr_base(g_.timer.vintid, g_.priv) | Lr::Pending::mask : 0,
+        std::memory_order_relaxed);
     const u32 reasons = (g_.priv.inputs() | g_.priv.active | g_.priv.listed) & bit;
     if (reasons == 0) {
         release_timer();

@@ -31,4 +31,15 @@ void inject_timer(VirtualGic& gic, VcpuIndex vcpu, LrFile& file);
 /// Trapped ICC_DIR_EL1: always, where ICH_HCR_EL2.TDIR exists.
 VcpuMask dir_write(VirtualGic& gic, VcpuIndex vcpu, LrFile& file, u64 value);
 
+/// What became of a trapped access to the CPU interface, which is software.
+struct InterfaceAccess {
+    bool defined = false; // false: no such register, or it cannot be read or written
+    u64 value = 0;        // read
+    VcpuMask kick = 0;
+};
+/// ICC_* by its encoding [lib/arch/icc.hpp], but for SGIR, DIR and SRE. Only of a VM whose interface is software; the loaded
+/// guest's interrupt inputs follow.
+InterfaceAccess interface_access(VirtualGic& gic, VcpuIndex vcpu, LrFile& file, u32 id, bool write,
+                                 u64 value);
+
 } // namespace atl::vgic

@@ -56,7 +56,7 @@ struct alignas(512) VcpuGic { // a power of two: found with a shift
     u32 latched = 0;     // slots whose pending state came from `latch`, not from a level
     u8 slot_of[32] = {}; // slot of a private INTID, or no_slot
     std::atomic<u64> lr[gic::max_list_registers] = {};
-    bool waiting = false;         // deliverable interrupts did not fit
+    bool waiting = false; // deliverable interrupts did not fit; a software interface: always, while loaded
     bool unlisted_active = false; // active interrupts did not fit: EOIcount matters
     /// When last everything was looked at, no SPI, PPI or LPI was pending, active or listed here, and `timer_lr`
     /// was right; whatever changes that posts work_refill or work_recall, and who takes these out of `work`

@@ -20,6 +20,7 @@ Status VirtualGic::init(const Config& config) {
         return Error::invalid_argument;
     }
     config_ = config;
+    listed_elsewhere_ = config.gicv2 || config.software;
     set_lpis(lpis_);
     priority_mask_ = static_cast<u8>(0xff00u >> config.priority_bits);
     return reset();

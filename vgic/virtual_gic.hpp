@@ -64,6 +64,7 @@ struct Config {
     u8 timer_vintid = 27;       // virtual timer's PPI, 16 .. 31; 0: no hardware-backed interrupt
     u16 timer_pintid = 27;      // the host's virtual timer PPI
     bool gicv2 = false;         // a GICv2; vCPU i is its CPU interface i
+    bool software = false;      // its CPU interface is software [vgic/soft_interface.hpp]
 };
 
 class VirtualGic {
@@ -112,6 +113,10 @@ class VirtualGic {
     VcpuGic& vcpu(VcpuIndex index) { return vcpus_[index.value]; }
     unsigned vcpu_count() const { return config_.vcpus; }
     bool is_v2() const { return config_.gicv2; }
+    /// Interrupts come by HCR_EL2.VI and VF alone [docs/adr/0024].
+    bool in_software() const { return config_.software; }
+    /// Its list registers are not a GICv3's.
+    bool listed_elsewhere() const { return listed_elsewhere_; }
     u32 intid_count() const { return gic::first_spi + config_.spis; }
 
     // For vgic/refill.hpp and the tests: the caller holds the locks named above.
@@ -184,6 +189,7 @@ class VirtualGic {
     bool would_deliver(const CpuInterface& cpu, u32 priority, bool group1) const;
 
     Config config_{};
+    bool listed_elsewhere_ = false;
     HostLines host_lines_{};
     Lpis* lpis_ = nullptr;
     u32 typer_ = 0; // GICD_TYPER

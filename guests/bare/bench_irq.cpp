@@ -79,6 +79,23 @@ void sgi_rows() {
     print_row("sgi_self", self);
 }
 
+/// Until the interrupted code goes on: acknowledge and EOI are in it.
+void sgi_whole_row() {
+    Statistic s;
+    for (unsigned i = 0; i < rounds; ++i) {
+        stamp.store(0);
+        isb();
+        const u64 before = now();
+        send_sgi_v3(sgi_self, 0);
+        isb();
+        while (stamp.load() == 0) {
+            yield();
+        }
+        s.add(now() - before);
+    }
+    print_row("sgi_whole", s);
+}
+
 void target_main(u64 sleeps, u64) {
     if (!gic_init(false)) {
         put("FAIL bench_irq: CPU 1's interface\n");
@@ -237,6 +254,7 @@ void payload() {
         return;
     }
     sgi_rows();
+    sgi_whole_row();
     timer_row("timer_busy", false);
     timer_row("timer_wfi", true);
     device_rows();

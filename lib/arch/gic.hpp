@@ -138,7 +138,9 @@ struct IchHcr { // [IHI0069 §12.4]
     using VGrp0DIE = Bit<5>;
     using VGrp1EIE = Bit<6>;
     using VGrp1DIE = Bit<7>;
-    using TC = Bit<10>;
+    using TC = Bit<10>;    // trap what both groups share
+    using TALL0 = Bit<11>; // trap Group 0's registers
+    using TALL1 = Bit<12>; // trap Group 1's registers
     using TDIR = Bit<14>;
     using EOIcount = Field<31, 27>;
 };
@@ -152,11 +154,23 @@ struct IchVmcr { // [IHI0069 §12.4]
     using VBPR0 = Field<23, 21>;
     using VPMR = Field<31, 24>;
 };
-struct IchVtr {                    // [IHI0069 §12.4]
-    using ListRegs = Field<4, 0>;  // number of list registers - 1
-    using TDS = Bit<19>;           // ICH_HCR_EL2.TDIR exists
+struct IchVtr {                   // [IHI0069 §12.4]
+    using ListRegs = Field<4, 0>; // number of list registers - 1
+    using TDS = Bit<19>;          // ICH_HCR_EL2.TDIR exists
+    using A3V = Bit<21>;
+    using SEIS = Bit<22>;
+    using IDbits = Field<25, 23>;
     using PREbits = Field<28, 26>; // number of preemption bits - 1
     using PRIbits = Field<31, 29>; // number of priority bits - 1
+};
+
+struct IcvCtlr { // [IHI0069 §12.3 ICV_CTLR_EL1]
+    using CBPR = Bit<0>;
+    using EOImode = Bit<1>;
+    using PRIbits = Field<10, 8>; // number of priority bits - 1
+    using IDbits = Field<13, 11>;
+    using SEIS = Bit<14>;
+    using A3V = Bit<15>;
 };
 
 } // namespace atl::gic

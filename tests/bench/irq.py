@@ -20,11 +20,13 @@ EDU = ["-device", "edu,addr=2"]
 FLOOR = (f"{BARE_MACHINE},highmem=off", 2, [*EDU, "-kernel", "build/guests/bare/bench_irq.img"])
 SMMU = f"{EL2_MACHINE},iommu=smmuv3"
 RUNS = {"": (SMMU, 2, [*EDU, *atoll("bench-irq")]),
+        "vi": (SMMU, 2, [*EDU, *atoll("bench-irq-vi")]),
         "alone": (EL2_MACHINE, 1, atoll("bench-late-alone")),
         "shared": (EL2_MACHINE, 1, atoll("bench-late-shared"))}
 # (run, row of the payload): what it is
 ROWS = {("", "eoir_write"): "EOIR write: no exit",
         ("", "sgi_self"): "SGI to self",
+        ("", "sgi_whole"): "SGI to self, until its handler is back",
         ("", "sgi_running"): "SGI to another vCPU that runs",
         ("", "sgi_parked"): "SGI to another vCPU that is parked",
         ("", "timer_busy"): "timer's deadline, vCPU runs",
@@ -32,6 +34,16 @@ ROWS = {("", "eoir_write"): "EOIR write: no exit",
         ("", "intx"): "a device's INTx line (level SPI)",
         ("", "lpi_int"): "LPI by the ITS's INT command",
         ("", "lpi_msi"): "LPI by a device's message",
+        ("vi", "eoir_write"): "by VI alone: EOIR write",
+        ("vi", "sgi_self"): "by VI alone: SGI to self",
+        ("vi", "sgi_whole"): "by VI alone: SGI to self, and back",
+        ("vi", "sgi_running"): "by VI alone: SGI to one that runs",
+        ("vi", "sgi_parked"): "by VI alone: SGI to one that is parked",
+        ("vi", "timer_busy"): "by VI alone: timer, vCPU runs",
+        ("vi", "timer_wfi"): "by VI alone: timer, vCPU in WFI",
+        ("vi", "intx"): "by VI alone: a device's INTx line",
+        ("vi", "lpi_int"): "by VI alone: LPI by the INT command",
+        ("vi", "lpi_msi"): "by VI alone: LPI by a message",
         ("alone", "timer_parked"): "timer's deadline, parked, CPU to itself",
         ("shared", "timer_parked"): "timer's deadline, parked, CPU shared"}
 LATE = re.compile(r"bench late (\d+) count (\d+)")

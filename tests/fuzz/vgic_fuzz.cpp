@@ -45,8 +45,8 @@ struct Input {
 class Run {
   public:
     explicit Run(Input in)
-        : in_(in), v2_(in_.below(4) == 0), vcpus_(1 + in_.below(4)),
-          vm_(vcpus_, 1 + in_.below(gic::max_list_registers), 16, v2_) {
+        : in_(in), v2_(in_.below(4) == 0), vcpus_(1 + in_.below(4)), software_(!v2_ && in_.below(3) == 0),
+          vm_(vcpus_, 1 + in_.below(gic::max_list_registers), 16, v2_, software_) {
         if (in_.below(8) != 0) {
             boot();
         }
@@ -278,6 +278,12 @@ class Run {
     /// The guest at its CPU interface, by the rules or not.
     void interface(unsigned v) {
         LrFile& file = vm_.files[v];
+        if (software_) {
+            if (vm_.loaded(v)) {
+                trapped_interface(v);
+            }
+            return;
+        }
         switch (in_.below(5)) {
         case 0:
         case 1: {
@@ -291,16 +297,38 @@ class Run {
         case 2:
             file.eoi(known(v), in_.below(4) != 0);
             break;
-        case 3: {
-            const u32 intid = known(v);
-            if (!file.dir(intid)) {
-                vm_.kick(dir_write(vm_.gic, index(v), file, intid));
-            }
+        case 3:
+            vm_.kick(dir_write(vm_.gic, index(v), file, known(v)));
             break;
-        }
         default:
             file.set_vmcr(in_.below(4) == 0 ? in_.bytes(4) : TestVm::open_vmcr(in_.below(2) != 0));
             break;
+        }
+        vm_.enter(v);
+    }
+    /// The same where EL2 is the interface: by its registers, those that are not there, too.
+    void trapped_interface(unsigned v) {
+        namespace icc = gic::icc;
+        constexpr u32 registers[] = {icc::iar1,    icc::iar1,    icc::iar0,      icc::eoir1, icc::eoir1,
+                                     icc::eoir0,   icc::pmr,     icc::hppir1,    icc::bpr0,  icc::bpr1,
+                                     icc::ap0r0,   icc::ap1r0,   icc::ap1r0 + 1, icc::rpr,   icc::ctlr,
+                                     icc::igrpen0, icc::igrpen1, icc::dir};
+        LrFile& file = vm_.files[v];
+        const u32 id = registers[in_.below(std::size(registers))];
+        const bool ends = id == icc::eoir1 || id == icc::eoir0 || id == icc::dir;
+        const bool write = ends || (id != icc::iar1 && id != icc::iar0 && in_.below(2) != 0);
+        const u64 value = ends ? known(v) : write ? in_.bytes(1) : 0;
+        if (id == icc::dir) {
+            vm_.kick(dir_write(vm_.gic, index(v), file, value));
+        } else {
+            const InterfaceAccess access = interface_access(vm_.gic, index(v), file, id, write, value);
+            vm_.kick(access.kick);
+            if (id == icc::iar1 || id == icc::iar0) {
+                file.timer_high = file.timer_high && access.value != 27;
+                if (access.value != LrFile::spurious) {
+                    taken_[v].push_back(static_cast<u32>(access.value));
+                }
+            }
         }
         vm_.enter(v);
     }
@@ -348,7 +376,7 @@ class Run {
             LrFile& file = vm_.files[v];
             std::set<u32> own;
             for (unsigned slot = 0; slot < file.count(); ++slot) {
-                const u64 lr = file.lrs[slot];
+                const u64 lr = file.peek(slot);
                 if ((lr & (Lr::Pending::mask | Lr::Active::mask)) == 0) {
                     continue;
                 }
@@ -368,6 +396,10 @@ class Run {
                 if (intid < gic::first_spi && (g.priv.active >> intid & 1) != 0) {
                     fail("a private interrupt is active, and in a list register");
                 }
+            }
+            if (file.trapping != (software_ && vm_.loaded(v)) ||
+                file.shown != (file.trapping ? file.lines() : VirtualLines{})) {
+                fail("the guest's inputs are not what its interface signals");
             }
             if (!vm_.loaded(v)) {
                 if (file.physical_active) {
@@ -390,6 +422,7 @@ class Run {
     Input in_;
     bool v2_;
     unsigned vcpus_;
+    bool software_;
     ItsVm vm_;
     std::vector<u32> taken_[4];
 };

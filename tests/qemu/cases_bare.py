@@ -102,16 +102,32 @@ GIC_CASES = [
              memory="128M", timeout=60, extra=("-append", "bare")),
         Case(f"{name}-{cpu}-{smp}", what, done("alpha"), name, ("IRQ-1", "IRQ-2"), cpu=cpu, smp=smp, timeout=90))
 ]
+# The same payloads where EL2 is the CPU interface and interrupts come by HCR_EL2.VI and VF alone: no difference but the cost.
+VI_CASES = [
+    *[Case(f"vi-{name}-{cpu}-{smp}", f"{what}; the CPU interface in software", done("alpha"), f"{name}-vi", ("IRQ-4",),
+           cpu=cpu, smp=smp, timeout=120)
+      for name, what in GIC.items() for cpu, smp in (("cortex-a72", 1), ("max", 4))],
+    *[Case(f"vi-timers-{cpu}", "both timers of a guest by the book; the CPU interface in software", done("alpha"), "timers-vi",
+           ("IRQ-4", "TIME-1"), cpu=cpu, smp=1, timeout=30)
+      for cpu in ("cortex-a72", "max")],
+    Case("vi-its", "LPIs of an emulated ITS; the CPU interface in software", done("alpha"), "its-vi", ("IRQ-4", "ITS-1"),
+         timeout=90),
+    Case("vi-irqs", "the monitor says so", [Expect(line("alpha", "psci: boot")), Send(MONITOR, 0.5), Send("irqs alpha\r", 0.3),
+                                            Expect("GICv3 with its CPU interface in software"), Send(FOCUS["alpha"], 0.3),
+                                            Send("r", 0.3), Expect("alpha: restarts"), Expect("psci: boot"), Send("o"),
+                                            *done("alpha")],
+         "psci-vi", ("IRQ-4", "PSCI-1"), smp=1, timeout=60),
+]
 SWEEP_CASES = [
-    Case(f"sweep-{smp}", "every offset, size and misalignment of the interrupt controller, every encoding of its registers, by "
+    Case(f"sweep-{smp}{'-vi' if manifest != 'sweep' else ''}", "every offset, size and misalignment of the interrupt controller, every encoding of its registers, by "
          "all vCPUs at once; then a reset, and all is as new; neighbours work on",
          [Expect("(?:beta|gamma): is off"), Expect("(?:beta|gamma): is off"), Send("s"), Expect(line("alpha", "PASS sweep.misaligned_alike")),
           # Both are started again while the frames are swept.
           Send(MONITOR, 0.3), Send("start beta\r", 0.3), *done("beta"), Send("start gamma\r", 0.3), *done("gamma"),
           Expect(line("alpha", "PASS sweep.frames_abort_nowhere")), Expect("alpha: restarts"), Expect("sweep: boot"),
           Send(FOCUS["alpha"], 0.3), Send("n", 0.3), *ALL_DONE],
-         "sweep", ("IRQ-3", "CONT-3"), cpu=cpu, smp=smp, timeout=240)
-    for smp, cpu in ((1, "max"), (4, "cortex-a72"))
+         manifest, ("IRQ-3", "CONT-3"), cpu=cpu, smp=smp, timeout=240)
+    for smp, cpu, manifest in ((1, "max", "sweep"), (4, "cortex-a72", "sweep"), (2, "max", "sweep-vi"))
 ]
 
 PANIC = [
@@ -172,4 +188,4 @@ GALLERY_CASES = [
     for name, sentence in GALLERY.items()
 ]
 
-BARE_CASES = [*BARE, *GIC_CASES, *SWEEP_CASES, *PANIC, *REFUSALS, *GALLERY_CASES]
+BARE_CASES = [*BARE, *GIC_CASES, *VI_CASES, *SWEEP_CASES, *PANIC, *REFUSALS, *GALLERY_CASES]

@@ -70,7 +70,8 @@ struct ItsGuest {
     bool pending(u32 lpi) {
         m.load(m.vcpu(id));
         bool found = false;
-        for (const u64 lr : m.hw().here().lrs.lrs) {
+        for (unsigned i = 0; i < m.hw().here().lrs.count(); ++i) {
+            const u64 lr = m.hw().here().lrs.peek(i);
             found = found || (gic::IchLr::Pending::test(lr) && gic::IchLr::VINTID::get(lr) == lpi);
         }
         return found;

@@ -145,6 +145,7 @@ void Machine::add_vm(const VmSpec& spec, unsigned id) {
     vgic::Config gic;
     gic.vcpus = spec.vcpus;
     gic.gicv2 = spec.gicv2;
+    gic.software = spec.interrupts == InterruptMode::vi;
     if (spec.gicv2) {
         world.guest_cpu_interface = Pa{0x0804'0000};
         for (auto& one : hw().cpu) {

@@ -34,7 +34,8 @@ struct VmSpec {
     u64 kernel_bytes = 0x3000;
     u64 ramdisk_bytes = 0x1800;
     VmClock clock = VmClock::wall;
-    bool gicv2 = false;      // of all VMs of a machine, or of none
+    bool gicv2 = false; // of all VMs of a machine, or of none
+    InterruptMode interrupts = InterruptMode::virtual_interface;
     unsigned first_pcpu = 0; // vCPU i lives on pCPU (first_pcpu + i) % pcpus
 };
 

@@ -132,6 +132,10 @@ VcpuMask gic_flush(Vcpu& vcpu) {
 VcpuMask gic_dir_write(Vcpu& vcpu, u64 value) {
     return vgic::dir_write(vcpu.vm->gic, vcpu.index, fake_el2().cpu[vcpu.cpu->index.value].lrs, value);
 }
+vgic::InterfaceAccess gic_interface_access(Vcpu& vcpu, u32 id, bool write, u64 value) {
+    return vgic::interface_access(vcpu.vm->gic, vcpu.index, fake_el2().cpu[vcpu.cpu->index.value].lrs, id,
+                                  write, value);
+}
 void enter_debug(Vcpu& vcpu) {
     ++fake_el2().debug_entered;
     vcpu.debug_live = true;

@@ -1,97 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0
-// A fake list-register file for host tests: the ICH_* registers, a guest's CPU interface that works on them,
-// and the physical side of the timer PPI. Follows [IHI0069 §4, §6, §12.3 ICV_*]; 5 priority and preemption
-// bits. As a GICv2's (gicv2) it keeps what fits into a GICH_LR, has one active-priority register, and IAR and EOIR carry
-// an SGI's sender [IHI0048B §5].
+// The list-register file of host tests: the product's virtual CPU interface in software (vgic/soft_interface.hpp), which the
+// guest of a test uses as it would the hardware's, the physical side of the timer PPI, and counters. 5 priority and
+// preemption bits. As a GICv2's (gicv2) it keeps what fits into a GICH_LR. For a VM whose interface is software it is the
+// whole of its file: what would be HCR_EL2.{VI, VF} is `shown`.
 #pragma once
-#include <bit>
 #include <cstdlib>
 #include <functional>
 #include <vector>
 
 #include "lib/arch/gicv2.hpp"
+#include "vgic/soft_interface.hpp"
 #include "vgic/switch.hpp"
 
 namespace atl::vgic {
 
-class LrFile {
+class LrFile : public SoftInterface {
   public:
-    using Lr = gic::IchLr;
-    using Vmcr = gic::IchVmcr;
-    using Hcr = gic::IchHcr;
-    static constexpr u32 spurious = 1023;
-    static constexpr unsigned level_shift = 3;
-
     static constexpr bool has_sources = true;
+    static constexpr bool may_be_software = true;
 
-    explicit LrFile(unsigned count = 4, bool gicv2 = false) : gicv2_(gicv2), count_(count) {}
+    explicit LrFile(unsigned count = 4, bool gicv2 = false)
+        : SoftInterface({.lists = static_cast<u8>(count), .gicv2 = gicv2}), gicv2_(gicv2) {}
 
-    // The concept that Refill wants.
-    unsigned count() const { return count_; }
-    u64 hcr_on() const { return Hcr::En::mask | (gicv2_ ? 0 : Hcr::TDIR::mask); }
     u64 read(unsigned slot) {
         ++reads;
-        return lrs[slot];
+        return SoftInterface::read(slot);
     }
     void write(unsigned slot, u64 value) {
         ++writes;
-        lrs[slot] = gicv2_ ? gic::from_gich_lr(gic::to_gich_lr(value)) : value;
-    }
-    u64 empty() const {
-        u64 slots = 0;
-        for (unsigned i = 0; i < count_; ++i) {
-            slots |= (lrs[i] & (Lr::Pending::mask | Lr::Active::mask)) == 0 ? u64{1} << i : 0;
-        }
-        return slots;
-    }
-    u64 hcr() const { return hcr_; }
-    void set_hcr(u64 value) { hcr_ = value; }
-    u64 vmcr() const { return vmcr_; }
-    void set_vmcr(u64 value) { vmcr_ = value; }
-    void save_active(CpuInterface& cpu) const {
-        cpu.level_shift = level_shift;
-        cpu.ap0r[0] = gicv2_ ? ap0 | ap1 : ap0;
-        cpu.ap1r[0] = gicv2_ ? 0 : ap1;
-    }
-    void restore_active(const CpuInterface& cpu) {
-        ap0 = cpu.ap0r[0];
-        ap1 = cpu.ap1r[0];
+        SoftInterface::write(slot, gicv2_ ? gic::from_gich_lr(gic::to_gich_lr(value)) : value);
     }
     void hold(u16) { physical_active = true; }
     void release(u16) { physical_active = false; }
     bool timer_line() const { return timer ? timer() : timer_high; }
+    void open() { trapping = true; }
+    void close() {
+        shown = {};
+        trapping = false;
+    }
+    void signal(VirtualLines lines) { shown = lines; }
 
-    // The guest's CPU interface. GICv2: INTIDs with an SGI's sender in bits 12:10.
-    u32 acknowledge(bool group1);
-    void eoi(u32 intid, bool group1);
-    /// False: trapped (TDIR, or, of a GICv2, no page there); the caller passes it to dir_write().
-    bool dir(u32 intid);
-    u32 running_priority() const;
-    /// The interrupt that IAR would return, or spurious; what ends a WFI.
-    u32 best(bool group1) const;
-    /// ICH_MISR_EL2 != 0 with En: the maintenance interrupt is asserted.
-    bool maintenance_asserted() const;
-    u32 eoi_slots() const;
+    /// Of an interface in hardware: EOIR, the physical side included.
+    void eoi(u32 iar, bool group1) {
+        end(iar, group1);
+        if (take_ended() != 0) {
+            if (!physical_active) {
+                std::abort(); // the physical interrupt of an active HW=1 one must be held
+            }
+            physical_active = false;
+        }
+    }
+    /// A list register as it is; no access of Refill's.
+    u64 peek(unsigned slot) const { return SoftInterface::read(slot); }
 
-    u64 lrs[gic::max_list_registers] = {};
-    u32 ap0 = 0;
-    u32 ap1 = 0;
     bool physical_active = false; // the timer's PPI
     bool timer_high = false;      // its line: the guest's handler lowers it when it takes the interrupt
     std::function<bool()> timer;  // or what this says
+    VirtualLines shown{};
+    bool trapping = false;
     unsigned reads = 0;
     unsigned writes = 0;
 
   private:
-    u64 group_priority(u64 priority, bool group1) const;
-    void deactivate(unsigned slot);
-    int slot_of_active(u32 intid) const;
-    u32 iar_of(u64 lr) const;
-
     bool gicv2_;
-    unsigned count_;
-    u64 hcr_ = 0;
-    u64 vmcr_ = 0;
 };
 
 } // namespace atl::vgic

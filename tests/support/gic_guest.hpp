@@ -7,6 +7,7 @@
 
 #include <memory>
 
+#include "lib/arch/icc.hpp"
 #include "tests/support/gic_fake_lr.hpp"
 #include "vgic/virtual_gic.hpp"
 
@@ -19,11 +20,14 @@ struct TestVm {
     unsigned maintenance_count = 0;
 
     bool gicv2;
+    bool software;
 
-    explicit TestVm(unsigned vcpus = 2, unsigned list_registers = 4, unsigned spis = 64, bool v2 = false)
-        : files(vcpus, LrFile(list_registers, v2)), gicv2(v2) {
+    explicit TestVm(unsigned vcpus = 2, unsigned list_registers = 4, unsigned spis = 64, bool v2 = false,
+                    bool soft = false)
+        : files(vcpus, LrFile(list_registers, v2)), gicv2(v2), software(soft) {
         Config config;
         config.gicv2 = v2;
+        config.software = soft;
         config.vcpus = vcpus;
         config.spis = spis;
         REQUIRE(gic.init(config).ok());
@@ -152,20 +156,30 @@ struct TestVm {
         wr(0, offset, rd(0, offset) | (2u << (2 * (spi % 16))));
     }
 
+    /// A trapped register of a software interface.
+    u64 icc(unsigned v, u32 id, bool write, u64 value = 0) {
+        const InterfaceAccess access = interface_access(gic, index(v), files[v], id, write, value);
+        REQUIRE(access.defined);
+        kick(access.kick);
+        return access.value;
+    }
     u32 ack(unsigned v) {
-        const u32 intid = files[v].acknowledge(true);
+        const u32 intid = software && loaded(v) ? static_cast<u32>(icc(v, gic::icc::iar1, false))
+                                                : files[v].acknowledge(true);
         files[v].timer_high = files[v].timer_high && intid != 27;
         enter(v);
         return intid;
     }
     void eoi(unsigned v, u32 intid) {
-        files[v].eoi(intid, true);
+        if (software) {
+            icc(v, gic::icc::eoir1, true, intid);
+        } else {
+            files[v].eoi(intid, true);
+        }
         enter(v);
     }
     void dir(unsigned v, u32 intid) {
-        if (!files[v].dir(intid)) {
-            kick(dir_write(gic, index(v), files[v], gicv2 ? intid & gic::v2_intid_mask : intid));
-        }
+        kick(dir_write(gic, index(v), files[v], gicv2 ? intid & gic::v2_intid_mask : intid));
         enter(v);
     }
     /// The physical timer interrupt of the vCPU's pCPU: only when inactive, as hardware does.

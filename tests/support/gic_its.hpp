@@ -82,8 +82,9 @@ struct ItsVm : TestVm {
     ItsFault fault = ItsFault::none;
     unsigned steps = 0;
 
-    explicit ItsVm(unsigned vcpus = 2, unsigned list_registers = 4, unsigned event_bits = 16, bool v2 = false)
-        : TestVm(vcpus, list_registers, 64, v2) {
+    explicit ItsVm(unsigned vcpus = 2, unsigned list_registers = 4, unsigned event_bits = 16, bool v2 = false,
+                   bool soft = false)
+        : TestVm(vcpus, list_registers, 64, v2, soft) {
         if (!v2) {
             lpis->attach(gic, ram.access());
             its->init(gic, *lpis, ram.access(), event_bits);

@@ -23,7 +23,7 @@ TEST_CASE("manifest: a full one") {
         alpha { cpus = <2>; memory-mib = <256>; kernel = "linux"; ramdisk = "rootfs"; bootargs = "console=ttyAMA0";
                 share-with = "beta", "raw1"; start-after = "beta"; devices = "0000:00:02.0", "0000:01:1f.7"; };
         beta { memory-mib = <64>; kernel = "linux"; share-with = "alpha"; share-window-mib = <64>; console-focus;
-               on-crash = "restart"; msi = "mbi"; };
+               on-crash = "restart"; msi = "mbi"; interrupts = "vi"; };
         raw1 { memory-mib = <2>; kernel = "payload"; start = "manual"; };)"));
     REQUIRE_MESSAGE(r.status.ok(), r.sentences.text());
     REQUIRE(r.manifest.vms.size() == 3);
@@ -53,6 +53,8 @@ TEST_CASE("manifest: a full one") {
     CHECK(beta.on_crash == el2::CrashPolicy::restart);
     CHECK(alpha.msi == el2::MsiKind::its);
     CHECK(beta.msi == el2::MsiKind::mbi);
+    CHECK(alpha.interrupts == el2::InterruptMode::virtual_interface);
+    CHECK(beta.interrupts == el2::InterruptMode::vi);
     CHECK(beta.share_with == el2::vm_bit(VmId{1}));
     const el2::VmConfig& raw = r.manifest.vms[2];
     CHECK(raw.kernel.kind == el2::ImageKind::raw);
@@ -130,6 +132,8 @@ TEST_CASE("manifest: each mistake refuses its VM with its sentence, and the othe
          "on-crash = <1>: it is either \"stop\" or \"restart\""},
         {"memory-mib = <16>; kernel = \"linux\"; msi = \"v2m\";",
          "msi = \"v2m\": it is either \"mbi\" or \"its\""},
+        {"memory-mib = <16>; kernel = \"linux\"; interrupts = \"v\";",
+         "interrupts = \"v\": it is either \"virtual-interface\" or \"vi\""},
         {"memory-mib = <16>; kernel = \"linux\"; console-focus = <1>;",
          "console-focus = <1>: it takes no value"},
         {"memory-mib = <16>; kernel = \"linux\"; devices = \"00:02.0\";", "\"00:02.0\" is no PCI address"},

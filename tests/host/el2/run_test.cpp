@@ -36,7 +36,7 @@ void open_timers(Machine& m, Vcpu& v) {
 
 bool pending_in_lr(Machine& m, unsigned cpu, Intid intid) {
     for (unsigned i = 0; i < 4; ++i) {
-        const u64 lr = m.hw().cpu[cpu].lrs.lrs[i];
+        const u64 lr = m.hw().cpu[cpu].lrs.peek(i);
         if (gic::IchLr::VINTID::get(lr) == intid.value && gic::IchLr::Pending::test(lr)) {
             return true;
         }
@@ -269,7 +269,7 @@ TEST_CASE("run: random timers: each wake-up happens exactly when due") {
             m.on(c);
             // The guest acknowledged what it had.
             for (unsigned i = 0; i < 4; ++i) {
-                m.hw().cpu[c].lrs.lrs[i] = 0;
+                m.hw().cpu[c].lrs.write(i, 0);
             }
             m.hw().cpu[c].lrs.physical_active = false;
             m.exit(*v, wfi);

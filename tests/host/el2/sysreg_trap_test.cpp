@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Trapped system registers, whole exits: each one that is answered, by every Rt, and everything else:
 // undefined. [DDI0487 D19]
+#include "lib/arch/icc.hpp"
 #include "tests/support/el2_world.hpp"
 
 using namespace atl;
@@ -15,10 +16,11 @@ u64 esr_of(u32 id, bool read, unsigned rt) {
 }
 
 struct Guest {
-    Machine m{{{.vcpus = 3}}, 3};
+    Machine m;
     Vcpu* v = nullptr;
 
-    Guest() {
+    explicit Guest(InterruptMode interrupts = InterruptMode::virtual_interface)
+        : m({{.vcpus = 3, .interrupts = interrupts}}, 3) {
         m.boot(1);
         v = &m.load(m.vcpu(1));
     }
@@ -104,6 +106,45 @@ TEST_CASE("sysreg: SGIs reach the vCPUs that they name, and cannot be read") {
     g.write(sysreg_id(3, 0, 12, 11, 7), 0);
     CHECK(g.undefined(sysreg_id(3, 0, 12, 11, 1), true)); // ICC_DIR_EL1 is write only
     g.write(sysreg_id(3, 0, 12, 11, 1), 1023);
+}
+
+TEST_CASE(
+    "sysreg: a CPU interface in software: an interrupt from its SGI to its end, and what is not there") {
+    Guest g(InterruptMode::vi);
+    Machine& m = g.m;
+    const Ipa frame = guest_map::gicr_base + 0x1'0000;
+    m.write(*g.v, guest_map::gicd.base, 3);
+    m.write(*g.v, frame + 0x80, ~u32{0});
+    m.write(*g.v, frame + 0x100, 0xffff);
+    m.write(*g.v, frame + 0x404, 0xa0a0a0a0);
+    g.write(gic::icc::pmr, 0xff, 3);
+    CHECK(g.read(gic::icc::pmr, 12) == 0xf8);
+    g.write(gic::icc::igrpen1, 1);
+    const vgic::LrFile& lrs = m.hw().here().lrs;
+    CHECK(!lrs.shown.irq);
+    g.write(gic::icc::sgi1r, u64{5} << 24 | 1);
+    CHECK(lrs.shown.irq);
+    CHECK(g.read(gic::icc::hppir1) == 5);
+    CHECK(g.read(gic::icc::iar1, 30) == 5);
+    CHECK(!lrs.shown.irq);
+    CHECK(g.read(gic::icc::rpr) == 0xa0);
+    CHECK(m.read(*g.v, frame + 0x300) == 1u << 5); // GICR_ISACTIVER0
+    g.write(gic::icc::eoir1, 5);
+    CHECK(g.read(gic::icc::rpr) == 0xff);
+    CHECK(m.read(*g.v, frame + 0x300) == 0);
+    for (const u32 id :
+         {gic::icc::iar0, gic::icc::iar1, gic::icc::hppir0, gic::icc::rpr, gic::icc::ap0r0 + 1}) {
+        CHECK(g.undefined(id, false));
+    }
+    for (const u32 id :
+         {gic::icc::eoir0, gic::icc::eoir1, gic::icc::dir, gic::icc::ap1r0 + 1, gic::icc::rpr + 1}) {
+        CHECK(g.undefined(id, true));
+    }
+    CHECK(g.read(gic::icc::sre) == 7);
+    // Elsewhere none of these traps: who comes here all the same finds nothing.
+    Guest other;
+    CHECK(other.undefined(gic::icc::iar1, true));
+    CHECK(other.undefined(gic::icc::pmr, false));
 }
 
 TEST_CASE("sysreg: the physical timer's three views") {

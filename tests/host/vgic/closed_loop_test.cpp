@@ -49,8 +49,8 @@ struct Model {
 
 class Loop {
   public:
-    Loop(unsigned list_registers, bool eoimode, unsigned seed, bool gicv2)
-        : vm_(vcpus, list_registers, 16, gicv2), random_(seed), eoimode_(eoimode), lpis_(!gicv2) {
+    Loop(unsigned list_registers, bool eoimode, unsigned seed, bool gicv2, bool software)
+        : vm_(vcpus, list_registers, 16, gicv2, software), random_(seed), eoimode_(eoimode), lpis_(!gicv2) {
         if (lpis_) {
             vm_.boot_its();
         } else {
@@ -356,6 +356,7 @@ class Loop {
         for (unsigned v = 0; v < vcpus; ++v) {
             VcpuGic& g = vm_.gic.vcpu(TestVm::index(v));
             if (!vm_.loaded(v)) {
+                CHECK((!vm_.files[v].trapping && vm_.files[v].shown == VirtualLines{}));
                 bool expected = false;
                 const u32 running = saved_running(g);
                 for (u32 i = 0; i < all; ++i) {
@@ -367,9 +368,11 @@ class Loop {
             }
             CHECK(!g.needs_flush());
             CHECK(!vm_.files[v].maintenance_asserted());
+            CHECK(vm_.files[v].trapping == vm_.software);
+            CHECK(vm_.files[v].shown == (vm_.software ? vm_.files[v].lines() : VirtualLines{}));
             int seen_private[32] = {};
             for (unsigned slot = 0; slot < vm_.files[v].count(); ++slot) {
-                const u64 lr = vm_.files[v].lrs[slot];
+                const u64 lr = vm_.files[v].peek(slot);
                 if ((lr & (Lr::Pending::mask | Lr::Active::mask)) != 0) {
                     const u32 intid = index_of(static_cast<u32>(Lr::VINTID::get(lr)));
                     REQUIRE(intid < all);
@@ -390,7 +393,7 @@ class Loop {
         u64 least_urgent = 0;
         u32 listed[all] = {};
         for (unsigned slot = 0; slot < vm_.files[v].count(); ++slot) {
-            const u64 lr = vm_.files[v].lrs[slot];
+            const u64 lr = vm_.files[v].peek(slot);
             if (Lr::Pending::test(lr) && !Lr::Active::test(lr)) {
                 least_urgent = std::max(least_urgent, Lr::Priority::get(lr));
                 listed[index_of(static_cast<u32>(Lr::VINTID::get(lr)))] = 1;
@@ -447,7 +450,7 @@ class Loop {
         for (unsigned v = 0; v < vcpus; ++v) {
             CHECK(vm_.files[v].acknowledge(true) == LrFile::spurious); // nothing twice
             CHECK(!vm_.files[v].physical_active);
-            CHECK(!vm_.gic.vcpu(TestVm::index(v)).waiting);
+            CHECK(vm_.gic.vcpu(TestVm::index(v)).waiting == vm_.software);
         }
     }
 
@@ -465,14 +468,14 @@ class Loop {
 
 } // namespace
 
-static void run_loops(bool gicv2) {
+static void run_loops(bool gicv2, bool software = false) {
     for (const unsigned lrs : {1u, 2u, 4u, 16u}) {
         for (const bool eoimode : {false, true}) {
             for (unsigned seed = 1; seed <= 6; ++seed) {
                 CAPTURE(lrs);
                 CAPTURE(eoimode);
                 CAPTURE(seed);
-                Loop loop(lrs, eoimode, seed, gicv2);
+                Loop loop(lrs, eoimode, seed, gicv2, software);
                 loop.run(3000);
                 CHECK(loop.acknowledged() > 100);
                 // Every maintenance exit is paid for by an acknowledge or a deactivation.
@@ -488,4 +491,8 @@ TEST_CASE("closed loop: random guests against a model, 1 to 16 list registers") 
 
 TEST_CASE("closed loop: the same with a GICv2: an SGI for each sender, targets, banked registers") {
     run_loops(true);
+}
+
+TEST_CASE("closed loop: the same with the CPU interface in software") {
+    run_loops(false, true);
 }

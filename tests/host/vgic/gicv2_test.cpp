@@ -95,7 +95,7 @@ TEST_CASE("gicv2: an SPI without a target waits, and moves while it pends") {
         CHECK(vm.ack(v) == LrFile::spurious);
     }
     vm.route(2, 40, 1);
-    CHECK(vm.files[1].best(true) == 40);
+    CHECK(vm.files[1].offered(true) == 40);
     vm.route(2, 40, 2);
     CHECK(vm.ack(1) == LrFile::spurious);
     CHECK(vm.ack(2) == 40);

@@ -400,10 +400,10 @@ TEST_CASE("a re-routed interrupt leaves the old vCPU and reaches the new one") {
     vm.load_all();
     vm.edge(40);
     vm.pulse(40);
-    CHECK(vm.files[0].best(true) == 40);
+    CHECK(vm.files[0].offered(true) == 40);
     vm.wr(0, gicd::irouter + 8 * 40, 1, 8);
     vm.enter_all();
-    CHECK(vm.files[0].best(true) == LrFile::spurious);
+    CHECK(vm.files[0].offered(true) == LrFile::spurious);
     CHECK(vm.ack(1) == 40);
     vm.wr(0, gicd::irouter + 8 * 40, 0, 8); // active on 1, next delivery on 0
     vm.pulse(40);

@@ -215,13 +215,13 @@ TEST_CASE("a register write is complete when the other vCPU has given the interr
     vm.wr(0, gicd::irouter + 8 * 40, 1, 8);
     vm.load_all();
     vm.pulse(40);
-    REQUIRE(vm.files[1].best(true) == 40);
+    REQUIRE(vm.files[1].offered(true) == 40);
     const Access access = vm.gic.gicd_write({0}, gicd::icenabler + 4, 4, 1u << 8);
     CHECK(access.kick == 2);
     CHECK(gic::GicdCtlr::RWP::test(vm.gic.gicd_read({0}, gicd::ctlr, 4).value));
     vm.enter(1);
     CHECK(!gic::GicdCtlr::RWP::test(vm.gic.gicd_read({0}, gicd::ctlr, 4).value));
-    CHECK(vm.files[1].best(true) == LrFile::spurious);
+    CHECK(vm.files[1].offered(true) == LrFile::spurious);
 }
 
 TEST_CASE("reading active state of a running vCPU waits for its list registers") {

@@ -145,7 +145,7 @@ TEST_CASE("its: configuration is read at MAPTI, INV, INVALL and EnableLPIs, and 
     vm.configure(lpi, true, 0x20);
     vm.command(inv(1, 0));
     vm.command(raise(1, 1)); // priority 0xa0
-    CHECK(vm.files[0].best(true) == lpi);
+    CHECK(vm.files[0].offered(true) == lpi);
     CHECK(taken(vm, 0, lpi));
     CHECK(taken(vm, 0, lpi + 1));
     CHECK(vm.command(invall(77)) == ItsFault::collection_not_mapped);
