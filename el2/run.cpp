@@ -117,7 +117,8 @@ void on_timer(PerCpu& cpu, Vcpu* loaded) {
 
 constexpr u64 wait_traps = arch::HcrEl2::TWI::mask | arch::HcrEl2::TWE::mask;
 
-[[gnu::noinline]] static void change_target(PerCpu& cpu, Vcpu* loaded, bool contended) {
+[[gnu::noinline]] static void change_target(PerCpu& cpu, Vcpu* loaded) {
+    const bool contended = cpu.queue.contended() || has_job(cpu);
     if (!contended) {
         cpu.slice_end = vtimer::never;
     } else if (cpu.slice_end == vtimer::never) {
@@ -137,9 +138,9 @@ constexpr u64 wait_traps = arch::HcrEl2::TWI::mask | arch::HcrEl2::TWE::mask;
 }
 
 void retarget(PerCpu& cpu, Vcpu* loaded) {
-    const bool contended = cpu.queue.contended() || has_job(cpu);
-    if (contended || (loaded != nullptr && (loaded->hcr & wait_traps) != 0)) {
-        return change_target(cpu, loaded, contended);
+    if (cpu.queue.contended() || __atomic_load_n(&cpu.jobs, __ATOMIC_RELAXED) != nullptr ||
+        (loaded != nullptr && (loaded->hcr & wait_traps) != 0)) {
+        return change_target(cpu, loaded);
     }
     cpu.slice_end = vtimer::never;
     arm_timer(cpu, loaded);

@@ -123,10 +123,11 @@ Vcpu& schedule(PerCpu& cpu, Vcpu* loaded) {
             retarget(cpu, &vcpu);
             continue;
         }
-        if (!vcpu.gic->needs_flush()) {
+        const u64 waiting = vcpu.gic->work.load(std::memory_order_relaxed);
+        if (waiting == 0) {
             return action::resume;
         }
-        if (vgic::relist_sgis(*vcpu.gic, *cpu.list_registers)) [[likely]] {
+        if (vgic::only_sgis(waiting) && vgic::relist_sgis(*vcpu.gic, *cpu.list_registers) == 0) [[likely]] {
             return action::resume; // whoever posts from now on also sends an SGI, which ends the guest's turn
         }
         if (its_waits(vcpu)) [[unlikely]] {

@@ -47,21 +47,20 @@ class SpinLock {
 
     void lock() {
         lock_check_acquire(rank_, this);
-        const u16 ticket = next_.fetch_add(1, std::memory_order_relaxed);
+        const u32 ticket = next_.fetch_add(1, std::memory_order_relaxed);
         // Acquire: orders the critical section after the previous holder's release.
         while (serving_.load(std::memory_order_acquire) != ticket) {
         }
     }
     void unlock() {
         // Release: makes this section's writes visible to the next holder.
-        serving_.store(static_cast<u16>(serving_.load(std::memory_order_relaxed) + 1),
-                       std::memory_order_release);
+        serving_.store(serving_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
         lock_check_release(rank_, this);
     }
 
   private:
-    std::atomic<u16> next_{0};
-    std::atomic<u16> serving_{0};
+    std::atomic<u32> next_{0};
+    std::atomic<u32> serving_{0};
     LockRank rank_;
 };
 

@@ -32,9 +32,9 @@ void VirtualGic::dump(const TextSink& sink) {
         LockGuard guard(g.lock);
         format_to(sink, "vCPU {}{}{}{}{} work {:x} list registers {:x} refills {} maintenance {}\n", v,
                   g.loaded.load(std::memory_order_relaxed) ? " loaded" : "",
-                  g.timer.held ? " timer-held" : "", g.waiting && !config_.software ? " overflow" : "",
-                  g.unlisted_active ? " active-overflow" : "", g.work.load(std::memory_order_relaxed), g.used,
-                  g.stat_refills, g.stat_maintenance);
+                  g.timer.held ? " timer-held" : "", (g.long_way & pending_left_over) != 0 ? " overflow" : "",
+                  (g.long_way & active_left_over) != 0 ? " active-overflow" : "",
+                  g.work.load(std::memory_order_relaxed), g.used, g.stat_refills, g.stat_maintenance);
         const LrState listed = listed_state(g, 0);
         put_interrupts(sink, g.priv, 0, listed.pending, listed.active);
         for (u32 sgi = 0; config_.gicv2 && sgi < gic::first_ppi; ++sgi) {

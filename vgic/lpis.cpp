@@ -50,11 +50,6 @@ u32 Lpis::covered() const {
                : 0;
 }
 
-u8 Lpis::route(u32 n) const {
-    const u8 collection = collection_[n].load(std::memory_order_relaxed);
-    return collection < max_collections ? collection_target(collection) : no_vcpu;
-}
-
 VcpuMask Lpis::post(unsigned v, u64 work) {
     return gic_->vcpu({static_cast<u8>(v)}).post(work) ? 1u << v : 0;
 }
@@ -73,26 +68,15 @@ VcpuMask Lpis::arrive(u32 lpi) {
     arrived_[n / 32].fetch_or(bit(n), std::memory_order_relaxed);
     // Release: who takes the hint out (acquire) sees the bit.
     hints_.fetch_or(u64{1} << (n / 32 / words_per_hint), std::memory_order_release);
-    return post(v, work_refill);
+    return post(v, work_lpi);
 }
 
 VcpuMask Lpis::collect(VcpuIndex self) {
-    if (hints_.load(std::memory_order_relaxed) == 0) {
-        return 0;
-    }
     VcpuMask others = 0;
-    for (u64 groups = hints_.exchange(0, std::memory_order_acquire); groups != 0; groups &= groups - 1) {
-        const u32 first = static_cast<u32>(std::countr_zero(groups)) * words_per_hint;
-        for (u32 w = first; w < first + words_per_hint; ++w) {
-            for (u32 bits = arrived_[w].exchange(0, std::memory_order_relaxed); bits != 0; bits &= bits - 1) {
-                const u32 n = 32 * w + static_cast<u32>(std::countr_zero(bits));
-                if (const u8 v = route(n); v != no_vcpu) {
-                    put(v, n);
-                    others |= v != self.value ? post(v, work_refill) : 0;
-                }
-            }
-        }
-    }
+    drain([&](u32 n, u8 v) {
+        put(v, n);
+        others |= v != self.value ? post(v, work_refill) : 0;
+    });
     return others;
 }
 

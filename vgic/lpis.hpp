@@ -8,6 +8,7 @@
 // take; they read guest memory without it. Spec: [IHI0069 chapter 5, §12.11 GICR_*].
 #pragma once
 #include <array>
+#include <bit>
 #include <span>
 
 #include "lib/arch/its.hpp"
@@ -100,12 +101,19 @@ class Lpis {
     bool busy(unsigned v) const {
         return vcpus_[v].ready != 0 || hints_.load(std::memory_order_relaxed) != 0;
     }
+    /// Takes out what has arrived: f(number, the vCPU that it is routed to) for each that is routed to one.
+    template <class F>
+    void drain(F f);
     /// What arrived becomes pending. Returns whom to kick besides `self` (no_vcpu: everyone).
     VcpuMask collect(VcpuIndex self);
     /// The same for what is routed to `v`, and the rest stays as it is.
     void collect_own(unsigned v);
     VcpuLpis& vcpu(unsigned v) { return vcpus_[v]; }
     u32 deliverable(unsigned v, u32 word) const { return vcpus_[v].pending[word] & configured_[word]; }
+    /// Deliverable at `v`, once it is pending there.
+    bool listable(unsigned v, u32 n) const {
+        return vcpus_[v].enabled && (configured_[n / 32] & bit(n)) != 0;
+    }
     u8 priority(u32 n) const { return config_[n] & priority_mask_; }
     /// The most urgent priority of what is pending and enabled; VcpuLpis::idle: nothing.
     u8 most_urgent(unsigned v) const;
@@ -122,7 +130,10 @@ class Lpis {
     static u32 number(u32 lpi) { return lpi - gic::first_lpi; }
     static constexpr u32 bit(u32 n) { return 1u << (n % 32); }
     u32 covered() const;
-    u8 route(u32 n) const;
+    u8 route(u32 n) const {
+        const u8 collection = collection_[n].load(std::memory_order_relaxed);
+        return collection < max_collections ? collection_target(collection) : no_vcpu;
+    }
     void refresh(unsigned v, u32 word);
     VcpuMask post(unsigned v, u64 work);
     VcpuMask redirect(unsigned v, u32 lpi, u8 where);
@@ -148,5 +159,26 @@ class Lpis {
     std::atomic<u8> targets_[max_collections] = {};
     std::array<VcpuLpis, max_vcpus_per_vm> vcpus_{};
 };
+
+template <class F>
+void Lpis::drain(F f) {
+    if (hints_.load(std::memory_order_relaxed) == 0) {
+        return;
+    }
+    for (u64 groups = hints_.exchange(0, std::memory_order_acquire); groups != 0; groups &= groups - 1) {
+        const u32 first = static_cast<u32>(std::countr_zero(groups)) * words_per_hint;
+        for (u32 w = first; w < first + words_per_hint; ++w) {
+            if (arrived_[w].load(std::memory_order_relaxed) == 0) {
+                continue;
+            }
+            for (u32 bits = arrived_[w].exchange(0, std::memory_order_relaxed); bits != 0; bits &= bits - 1) {
+                const u32 n = 32 * w + static_cast<u32>(std::countr_zero(bits));
+                if (const u8 v = route(n); v != no_vcpu) {
+                    f(n, v);
+                }
+            }
+        }
+    }
+}
 
 } // namespace atl::vgic

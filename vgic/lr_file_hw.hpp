@@ -51,14 +51,14 @@ inline void LrFile::write(unsigned slot, u64 value) {
     } while (false)
 
 inline void LrFile::save_active(CpuInterface& cpu) const {
-    cpu.level_shift = static_cast<u8>(8 - preemption_bits_);
     ATOLL_SAVE_AP(0);
-    if (preemption_bits_ > 5) {
+    if (preemption_bits_ > 5) { // else CpuInterface::level_shift is right as it is
+        cpu.level_shift = static_cast<u8>(8 - preemption_bits_);
         ATOLL_SAVE_AP(1);
-    }
-    if (preemption_bits_ > 6) {
-        ATOLL_SAVE_AP(2);
-        ATOLL_SAVE_AP(3);
+        if (preemption_bits_ > 6) {
+            ATOLL_SAVE_AP(2);
+            ATOLL_SAVE_AP(3);
+        }
     }
 }
 
@@ -66,10 +66,10 @@ inline void LrFile::restore_active(const CpuInterface& cpu) const {
     ATOLL_RESTORE_AP(0);
     if (preemption_bits_ > 5) {
         ATOLL_RESTORE_AP(1);
-    }
-    if (preemption_bits_ > 6) {
-        ATOLL_RESTORE_AP(2);
-        ATOLL_RESTORE_AP(3);
+        if (preemption_bits_ > 6) {
+            ATOLL_RESTORE_AP(2);
+            ATOLL_RESTORE_AP(3);
+        }
     }
 }
 

@@ -92,40 +92,44 @@ class Refill {
         }
         g_.used = g_.latched = 0;
         release_timer();
-        g_.waiting = g_.unlisted_active = false;
-        const VcpuMask mask = hand_over() | lpi_kicks_;
+        g_.long_way = 0;
+        const VcpuMask mask = hand_over() | kicks_;
         save_interface(g_, file_);
         return mask;
     }
 
-    VcpuMask flush() { return refill(false); }
+    /// The short way of what has just arrived, or a refill.
+    VcpuMask flush() { return list_arrivals() ? kicks_ : refill(false); }
 
     VcpuMask maintenance() {
         ++g_.stat_maintenance;
-        return refill(false);
+        return end_levels() ? kicks_ : refill(false);
     }
 
     /// SGIs whose slots still hold an earlier pulse of theirs: pending once more, and all else in the slot is
     /// as it was. No lock: while an interrupt is listed, whoever changes anything about it posts work_refill
-    /// or work_recall afterwards, and then it is not done here; the slots are this pCPU's. False: the pulses
-    /// are in `work` again.
-    static bool relist_sgis(VcpuGic& g, File& file);
+    /// or work_recall afterwards, and then it is not done here; the slots are this pCPU's. Returns
+    /// what is still, or again, in `work`.
+    static u64 relist_sgis(VcpuGic& g, File& file);
 
     /// SGIs alone: each into its own slot, or into a free one, if that is all there is to do. What does not
-    /// fit is left in the latch. False: a refill is needed. Private interrupts only, so the vCPU's lock
+    /// fit is left in the latch. False: flush() is needed. Private interrupts only, so the vCPU's lock
     /// suffices.
     static bool flush_fast(VirtualGic& gic, VcpuGic& g, File& file) {
-        return relist_sgis(g, file) || flush_sgis(gic, g, file);
+        return relist_sgis(g, file) == 0 || flush_sgis(gic, g, file);
     }
     /// The same for GICv2 [vgic/refill_sources.hpp].
     static bool flush_sources(VirtualGic& gic, VcpuGic& g, File& file);
     static bool flush_sgis(VirtualGic& gic, VcpuGic& g, File& file) {
+        if ((g.work.load(std::memory_order_relaxed) >> 32) != 0) {
+            return false;
+        }
         LockGuard guard(g.lock);
         const u64 work = g.work.exchange(0, std::memory_order_acquire); // sees what was done before each post
         auto pulses = static_cast<u32>(work);
         const u32 special = g.priv.drop_pending | g.priv.drop_active | (pulses & (g.priv.active | ~0xffffu));
-        if ((work >> 32) != 0 || g.waiting || g.unlisted_active || special != 0) {
-            g.priv.latch.fetch_or(pulses, std::memory_order_relaxed);
+        if ((work >> 32) != 0 || g.long_way != 0 || special != 0) {
+            g.work.fetch_or(work | work_refill, std::memory_order_relaxed);
             return false;
         }
         const u32 forwarded = g.priv.forwarded(gic.groups());
@@ -133,7 +137,11 @@ class Refill {
             g.priv.latch.fetch_or(pulses & ~forwarded,
                                   std::memory_order_relaxed); // stays pending while disabled
         }
-        return list_sgis(g, file, pulses & forwarded);
+        if (!list_sgis(g, file, pulses & forwarded)) {
+            g.work.fetch_or(work_refill, std::memory_order_relaxed);
+            return false;
+        }
+        return true;
     }
 
     /// Common case: the timer has had a slot before. It is empty now, for the physical interrupt cannot have
@@ -178,7 +186,7 @@ class Refill {
         count_eois();
         fold();
         if (gic_.lpis() != nullptr) {
-            lpi_kicks_ |= gic_.lpis()->collect(index_);
+            kicks_ |= gic_.lpis()->collect(index_);
         }
         if (loading) {
             adopt_timer();
@@ -189,7 +197,7 @@ class Refill {
         settle_timer();
         // Release: whoever waits for this count sees the folded state.
         g_.folds.fetch_add(1, std::memory_order_release);
-        return hand_over() | lpi_kicks_;
+        return hand_over() | kicks_;
     }
 
   private:
@@ -204,7 +212,18 @@ class Refill {
     static u64 list_source(VcpuGic& g, u32 intid, bool active, bool wanted);
     static bool list_sources(VcpuGic& g, File& file, u32 sgis);
 
+    // [vgic/refill_arrivals.hpp]
+    bool list_arrivals();
+    bool list_risen(unsigned bank_index);
+    void list_spi(unsigned slot, SpiBank& bank, u32 intid);
+    bool list_arrived_lpis();
+    bool list_arrived(u32 lpi);
+    unsigned slot_with(u32 intid) const;
+    unsigned free_slot();
+    bool end_levels();
+
     // [vgic/refill_lpi.hpp]
+    u64 lpi_lr(u32 lpi) const;
     void add_lpis(TopList& pending, u32 groups, bool interface_group1);
     void list_lpi(unsigned slot, u32 lpi);
     void fold_lpi(unsigned slot, u64 lr);
@@ -213,14 +232,14 @@ class Refill {
     SpiBank& spi_bank(u32 intid) { return gic_.bank(intid / 32 - 1); }
     bool sgis_have_sources() const { return File::has_sources && gic_.is_v2(); }
     bool has_source(u32 intid) const { return File::has_sources && intid < gic::first_ppi && gic_.is_v2(); }
-    /// A software interface has none of the short ways, which call the hardware's list registers: `waiting` is set, `quiet`
+    /// A software interface has none of the short ways, which call the hardware's list registers: `long_way` is set, `quiet`
     /// and `timer_lr` never are.
     bool short_ways() const { return !File::may_be_software || !gic_.in_software(); }
     bool is_timer(u32 intid) const { return intid == g_.timer.vintid && g_.timer.vintid != 0; }
 
     /// EOIs of active interrupts without a list register since the last entry [§12.4 ICH_HCR_EL2.EOIcount].
     void count_eois() {
-        if (!g_.unlisted_active) {
+        if ((g_.long_way & active_left_over) == 0) {
             return;
         }
         auto eois = static_cast<u32>(Hcr::EOIcount::get(file_.hcr()));
@@ -377,12 +396,13 @@ class Refill {
     File& file_;
     bool merge_pending_ = true;
     bool any_returned_ = false;
-    VcpuMask lpi_kicks_ = 0;
+    VcpuMask kicks_ = 0;
     u32 returned_[max_spi_banks] = {};
 };
 
 } // namespace atl::vgic
 
+#include "vgic/refill_arrivals.hpp"
 #include "vgic/refill_lpi.hpp"
 #include "vgic/refill_quiet.hpp"
 #include "vgic/refill_select.hpp"

@@ -44,11 +44,15 @@ void Refill<File>::list_lpi(unsigned slot, u32 lpi) {
     const u32 n = lpi - gic::first_lpi;
     lpis.take(index_.value, n);
     ++at.listed;
-    const u64 lr =
-        Lr::VINTID::of(lpi) | Lr::Priority::of(lpis.priority(n)) | Lr::Group::mask | Lr::Pending::mask;
     g_.used |= u32{1} << slot;
     g_.latched |= u32{1} << slot;
-    g_.lr[slot].store(lr, std::memory_order_relaxed);
+    g_.lr[slot].store(lpi_lr(lpi), std::memory_order_relaxed);
+}
+
+template <class File>
+u64 Refill<File>::lpi_lr(u32 lpi) const {
+    return Lr::VINTID::of(lpi) | Lr::Priority::of(gic_.lpis()->priority(lpi - gic::first_lpi)) |
+           Lr::Group::mask | Lr::Pending::mask;
 }
 
 /// Still pending: back to where it is pending now, which a command may have changed.
@@ -66,7 +70,7 @@ void Refill<File>::fold_lpi(unsigned slot, u64 lr) {
     }
     lpis.put(where, n);
     if (where != index_.value && gic_.vcpu({where}).post(work_refill)) {
-        lpi_kicks_ |= 1u << where;
+        kicks_ |= 1u << where;
     }
 }
 

@@ -61,17 +61,16 @@ void Refill<File>::select_and_list() {
         file_.write(static_cast<unsigned>(std::countr_zero(gone)), 0);
     }
 
-    const bool waiting = next_pending < pending.total();
-    g_.waiting = waiting || !short_ways();
-    g_.unlisted_active = next_active < active.total();
+    g_.long_way = (next_pending < pending.total() ? pending_left_over : 0) |
+                  (next_active < active.total() ? active_left_over : 0) | (short_ways() ? 0 : not_hardware);
     u64 hcr = file_.hcr_on();
-    if (waiting) {
+    if ((g_.long_way & pending_left_over) != 0) {
         // The opposite of each group's present state, so that neither condition holds now.
         hcr |= Hcr::NPIE::mask;
         hcr |= V::VENG0::test(vmcr) ? Hcr::VGrp0DIE::mask : Hcr::VGrp0EIE::mask;
         hcr |= V::VENG1::test(vmcr) ? Hcr::VGrp1DIE::mask : Hcr::VGrp1EIE::mask;
     }
-    if (g_.unlisted_active) {
+    if ((g_.long_way & active_left_over) != 0) {
         hcr |= Hcr::LRENPIE::mask;
     }
     if (hcr != g_.hcr) {
@@ -212,16 +211,20 @@ void Refill<File>::inject_timer_slow() {
 }
 
 template <class File>
-bool Refill<File>::relist_sgis(VcpuGic& g, File& file) {
-    if (g.waiting || g.unlisted_active) {
-        return false;
+u64 Refill<File>::relist_sgis(VcpuGic& g, File& file) {
+    if (g.long_way != 0) {
+        return g.work.load(std::memory_order_relaxed);
     }
-    u64 work = g.work.exchange(0, std::memory_order_acquire); // sees what was done before each post
-    for (; work != 0; work &= work - 1) {
-        const u8 slot = g.slot_of[std::countr_zero(work) & 31];
-        if ((work >> 16) != 0 || slot == no_slot || ((g.latched >> slot) & 1) == 0) [[unlikely]] {
-            g.work.fetch_or(work, std::memory_order_relaxed);
-            return false;
+    const u64 work = g.work.exchange(0, std::memory_order_acquire); // sees what was done before each post
+    if (!only_sgis(work)) [[unlikely]] {
+        g.work.fetch_or(work, std::memory_order_relaxed);
+        return work;
+    }
+    for (auto sgis = static_cast<u32>(work); sgis != 0; sgis &= sgis - 1) {
+        const u8 slot = g.slot_of[std::countr_zero(sgis)];
+        if (slot == no_slot || ((g.latched >> slot) & 1) == 0) [[unlikely]] {
+            g.work.fetch_or(sgis, std::memory_order_relaxed);
+            return sgis;
         }
         u64 lr = (g.lr[slot].load(std::memory_order_relaxed) & ~Lr::Active::mask) | Lr::Pending::mask;
         if (((file.empty() >> slot) & 1) == 0) {
@@ -230,7 +233,7 @@ bool Refill<File>::relist_sgis(VcpuGic& g, File& file) {
         g.lr[slot].store(lr, std::memory_order_relaxed);
         file.write(slot, lr);
     }
-    return true;
+    return 0;
 }
 
 } // namespace atl::vgic

@@ -31,7 +31,7 @@ bool Refill<File>::flush_sources(VirtualGic& gic, VcpuGic& g, File& file) {
     VirtualGic::gather_sources(g);
     g.quiet = false;
     const u32 latched = g.priv.latch.load(std::memory_order_relaxed) & 0xffff;
-    if (g.waiting || g.unlisted_active || (g.priv.drop_pending | g.priv.drop_active) != 0 ||
+    if (g.long_way != 0 || (g.priv.drop_pending | g.priv.drop_active) != 0 ||
         !list_sources(g, file, latched & g.priv.forwarded(gic.groups()))) {
         g.post(work_refill);
         return false;

@@ -40,8 +40,8 @@ class SoftInterface {
     static u64 hcr_on() { return Hcr::En::mask; }
     u64 read(unsigned slot) const { return lists_[slot]; }
     void write(unsigned slot, u64 value);
-    /// ICH_ELRSR_EL2, but for EOI: a list register that is neither pending nor active.
-    u64 empty() const { return ~valid_ & ((u32{1} << shape_.lists) - 1); }
+    /// ICH_ELRSR_EL2: neither pending nor active, and no end to be told.
+    u64 empty() const { return ~(valid_ | eisr_) & ((u32{1} << shape_.lists) - 1); }
     u64 hcr() const { return hcr_; }
     void set_hcr(u64 value) { hcr_ = value; }
     u64 vmcr() const { return vmcr_; }

@@ -21,8 +21,9 @@ bool load_quiet(VirtualGic& gic, VcpuGic& vcpu, LrFile& file);
 bool save_quiet(VcpuGic& vcpu, LrFile& file);
 /// Only when needs_flush(). Repeat until it is false, then enter the guest.
 VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file);
-/// The most common case of flush(), alone: SGIs that have list registers already. False: flush() is needed.
-bool relist_sgis(VcpuGic& vcpu, LrFile& file);
+/// The most common case of flush(), alone: SGIs that have list registers already. Returns what is left of the
+/// vCPU's work; not 0: flush() is needed.
+u64 relist_sgis(VcpuGic& vcpu, LrFile& file);
 /// On the maintenance interrupt, before its deactivation: afterwards no maintenance condition holds.
 VcpuMask maintenance(VirtualGic& gic, VcpuIndex vcpu, LrFile& file);
 /// The virtual timer's physical PPI was acknowledged and its priority dropped (not deactivated) with the vCPU

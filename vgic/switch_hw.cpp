@@ -2,7 +2,7 @@
 // vgic/switch.hpp over the real list registers: Refill<LrFile>, one instance of the code, everything inlined. On a machine
 // with GICv2, and for a VM whose CPU interface is software, other instances do it (switch_v2_hw.cpp, switch_soft_hw.cpp): where
 // a call may come there, it looks whether it is one of them. The short ways find nothing of theirs then and return:
-// VcpuGic::quiet and timer_lr are never set, and SGIs are not in the low bits of `work` or `waiting` is set.
+// VcpuGic::quiet and timer_lr are never set, and SGIs are not in the low bits of `work` or `long_way` is set.
 // Locks: as in refill.hpp. Spec: [IHI0069 §6, §12.4].
 #include "vgic/gicv2_hw.hpp"
 #include "vgic/lr_file_hw.hpp"
@@ -46,7 +46,7 @@ VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
     return Refill(gic, vcpu, file).flush();
 }
 
-bool relist_sgis(VcpuGic& vcpu, LrFile& file) {
+u64 relist_sgis(VcpuGic& vcpu, LrFile& file) {
     return Refill<LrFile>::relist_sgis(vcpu, file);
 }
 

@@ -17,7 +17,24 @@ constexpr u64 work_its =
     u64{1}
     << 34; // commands of the VM's ITS wait for this vCPU to execute them; only its home pCPU posts that
 constexpr u64 work_sources = u64{1} << 35; // GICv2: SGIs were sent, their senders are in `sgi_sources`
+// What has just arrived, and is pending: SPIs of a bank (a bit for each), LPIs. It may have a short way
+// [vgic/refill_arrivals.hpp], or be looked for as with work_refill.
+constexpr u64 work_lpi = u64{1} << 36;
+constexpr unsigned first_bank_bit = 48; // el2/vcpu.hpp action:: has bits below
+constexpr u64 work_bank(unsigned bank) {
+    return u64{1} << (first_bank_bit + bank);
+}
+constexpr u64 work_arrivals = work_lpi | ~u64{0} << first_bank_bit;
+/// Nothing but a GICv3's SGIs.
+constexpr bool only_sgis(u64 work) {
+    return (work >> 16) == 0;
+}
 constexpr u8 no_slot = 0xff;
+
+// Why list registers may not hold everything (VcpuGic::long_way).
+constexpr u32 pending_left_over = 1; // deliverable interrupts did not fit
+constexpr u32 active_left_over = 2;  // active interrupts did not fit: EOIcount matters
+constexpr u32 not_hardware = 4;      // they are a software interface's, and the short ways the hardware's
 
 /// The virtual CPU interface's registers while the vCPU is not loaded.
 struct CpuInterface {
@@ -56,11 +73,10 @@ struct alignas(512) VcpuGic { // a power of two: found with a shift
     u32 latched = 0;     // slots whose pending state came from `latch`, not from a level
     u8 slot_of[32] = {}; // slot of a private INTID, or no_slot
     std::atomic<u64> lr[gic::max_list_registers] = {};
-    bool waiting = false; // deliverable interrupts did not fit; a software interface: always, while loaded
-    bool unlisted_active = false; // active interrupts did not fit: EOIcount matters
+    u32 long_way = 0; // not 0: every change needs a refill; the reasons
     /// When last everything was looked at, no SPI, PPI or LPI was pending, active or listed here, and `timer_lr`
-    /// was right; whatever changes that posts work_refill or work_recall, and who takes these out of `work`
-    /// clears this. So only SGIs are to be looked at while it is set and `work` has neither. Home pCPU, `lock`.
+    /// was right; whatever changes that posts bits above those of SGIs, and who takes these out of `work`
+    /// clears this. So only SGIs are to be looked at while it is set and `work` has no other bits. Home pCPU, `lock`.
     bool quiet = false;
     u64 hcr = 0; // ICH_HCR_EL2 as last written
     HwTimer timer{};

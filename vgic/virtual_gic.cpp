@@ -57,7 +57,8 @@ Status VirtualGic::reset() {
         for (u8& slot : vcpu.slot_of) {
             slot = no_slot;
         }
-        vcpu.waiting = vcpu.unlisted_active = vcpu.quiet = false;
+        vcpu.long_way = 0;
+        vcpu.quiet = false;
         vcpu.hcr = 0;
         vcpu.timer = HwTimer{config_.timer_vintid, config_.timer_pintid, false};
         vcpu.timer_lr.store(0, std::memory_order_relaxed);
@@ -103,6 +104,7 @@ void VirtualGic::set_owner(SpiBank& bank, unsigned i, u8 owner) {
         bank.owned[old] &= ~(1u << i);
     }
     bank.owner[i].store(owner); // sequentially consistent: see notify_input
+    std::atomic_thread_fence(std::memory_order_seq_cst);
     if (owner != no_vcpu) {
         bank.owned[owner] |= 1u << i;
     }
@@ -163,11 +165,15 @@ VcpuMask VirtualGic::notify_all(u64 work, VcpuIndex caller) {
 
 /// No lock. The input was changed before target and owner are read here; set_target and set_owner write those
 /// before the inputs are looked at again (by their notify or refill). Both sequentially consistent, so one
-/// side sees the other: the input reaches the vCPU that must deliver it.
-VcpuMask VirtualGic::notify_input(SpiBank& bank, unsigned i) {
+/// side sees the other: the input reaches the vCPU that must deliver it. `risen`: it may have the short way.
+VcpuMask VirtualGic::notify_input(unsigned bank_index, unsigned i, bool risen) {
+    const SpiBank& bank = banks_[bank_index];
     const u8 target = bank.target[i].load();
     const u8 owner = bank.owner[i].load();
     VcpuMask mask = 0;
+    if (risen && target != no_vcpu && (owner == no_vcpu || owner == target)) {
+        return vcpus_[target].post(work_bank(bank_index)) ? 1u << target : 0;
+    }
     if (target != no_vcpu && vcpus_[target].post(work_refill)) {
         mask |= 1u << target;
     }
@@ -181,7 +187,8 @@ VcpuMask VirtualGic::set_line(Intid spi, bool high) {
     if (spi.value < gic::first_spi || spi.value >= intid_count()) {
         return 0;
     }
-    SpiBank& bank = banks_[spi.value / 32 - 1];
+    const unsigned bank_index = spi.value / 32 - 1;
+    SpiBank& bank = banks_[bank_index];
     const u32 bit = 1u << (spi.value % 32);
     if (((bank.line.load(std::memory_order_relaxed) & bit) != 0) == high) {
         return 0;
@@ -199,16 +206,16 @@ VcpuMask VirtualGic::set_line(Intid spi, bool high) {
             bank.latch.fetch_or(bit);
         }
     }
-    return notify_input(bank, spi.value % 32);
+    return notify_input(bank_index, spi.value % 32, high);
 }
 
 VcpuMask VirtualGic::pulse(Intid spi) {
     if (spi.value < gic::first_spi || spi.value >= intid_count()) {
         return 0;
     }
-    SpiBank& bank = banks_[spi.value / 32 - 1];
-    bank.latch.fetch_or(1u << (spi.value % 32));
-    return notify_input(bank, spi.value % 32);
+    const unsigned bank_index = spi.value / 32 - 1;
+    banks_[bank_index].latch.fetch_or(1u << (spi.value % 32));
+    return notify_input(bank_index, spi.value % 32, true);
 }
 
 VcpuMask VirtualGic::set_ppi(VcpuIndex vcpu, Intid ppi, bool high) {

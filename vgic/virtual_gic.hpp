@@ -127,6 +127,12 @@ class VirtualGic {
     SpiBank& bank(unsigned index) { return banks_[index]; }
     u32 groups() const { return groups_.load(std::memory_order_relaxed); }
     void set_owner(SpiBank& bank, unsigned i, u8 owner);
+    /// set_owner() of one that nobody has. What follows sees an input that rose before whoever raised it saw no owner.
+    void own(SpiBank& bank, unsigned i, u8 owner) {
+        bank.owner[i].store(owner);
+        std::atomic_thread_fence(std::memory_order_seq_cst); // with notify_input()
+        bank.owned[owner] |= 1u << i;
+    }
     /// The guest has deactivated those `bits` of a bank.
     void deactivated(SpiBank& bank, u32 bits) {
         if ((bank.host_backed & bits) != 0) [[unlikely]] {
@@ -184,7 +190,7 @@ class VirtualGic {
     VcpuMask sgir_write(VcpuIndex caller, u32 value);
     u32 targets_read(VcpuIndex caller, u32 first, unsigned size);
     VcpuMask targets_write(VcpuIndex caller, u32 first, unsigned size, u32 value);
-    VcpuMask notify_input(SpiBank& bank, unsigned i);
+    VcpuMask notify_input(unsigned bank_index, unsigned i, bool risen);
     VcpuMask in_group0(VcpuMask targets, u32 sgi);
     bool would_deliver(const CpuInterface& cpu, u32 priority, bool group1) const;
 

@@ -27,12 +27,12 @@ bool load_quiet(VirtualGic& gic, VcpuGic& vcpu, LrFile& file) {
 bool save_quiet(VcpuGic& vcpu, LrFile& file) {
     return Refill<LrFile>::save_quiet(vcpu, file);
 }
-bool relist_sgis(VcpuGic& vcpu, LrFile& file) {
+u64 relist_sgis(VcpuGic& vcpu, LrFile& file) {
     return Refill<LrFile>::relist_sgis(vcpu, file);
 }
 VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
     if (gic.in_software()) {
-        if (relist_sgis(gic.vcpu(vcpu), file)) {
+        if (relist_sgis(gic.vcpu(vcpu), file) == 0) {
             std::abort(); // the entry tries it first: it must leave a software interface alone
         }
         return Soft::flush(gic, vcpu, file);

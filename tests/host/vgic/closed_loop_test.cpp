@@ -450,7 +450,7 @@ class Loop {
         for (unsigned v = 0; v < vcpus; ++v) {
             CHECK(vm_.files[v].acknowledge(true) == LrFile::spurious); // nothing twice
             CHECK(!vm_.files[v].physical_active);
-            CHECK(vm_.gic.vcpu(TestVm::index(v)).waiting == vm_.software);
+            CHECK(vm_.gic.vcpu(TestVm::index(v)).long_way == (vm_.software ? not_hardware : 0));
         }
     }
 
