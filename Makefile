@@ -46,7 +46,7 @@ $(DEPS)/libfdt/libfdt.a:
 
 $(B)/el2obj/lib/crt/%.o: CXXFLAGS += -fno-builtin -fno-tree-loop-distribute-patterns -fno-stack-protector
 # For teaching [docs/adr/0024]: small before fast.
-$(B)/el2obj/vgic/switch_soft_hw.cpp.o $(B)/el2obj/vgic/soft_interface.cpp.o: CXXFLAGS += -Os
+$(B)/el2obj/vgic/switch_soft_hw.cpp.o $(B)/el2obj/vgic/soft_%.cpp.o: CXXFLAGS += -Os
 $(B)/el2obj/%.cpp.o: %.cpp Makefile | $(DEPS)/libfdt/libfdt.a
 	@mkdir -p $(@D)
 	@$(CXX) $(CXXFLAGS) -c $< -o $@

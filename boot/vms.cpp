@@ -140,10 +140,6 @@ Status wire_devices(el2::World& world, el2::Vm& vm, unsigned priority_bits) {
     gic.priority_bits = priority_bits;
     gic.gicv2 = world.guest_cpu_interface.value != 0;
     gic.software = vm.config->interrupts == el2::InterruptMode::vi;
-    if (gic.software && gic.gicv2) {
-        log::error("{}: interrupts = \"vi\" is for hosts with a GICv3", vm.name());
-        return Error::not_supported;
-    }
     vm.gicr_bytes = gic.gicv2 ? 0 : vm.vcpu_count * el2::guest_map::gicr_stride;
     gic.timer_pintid = static_cast<u16>(world.intids.virtual_timer);
     ATOLL_TRY(vm.gic.init(gic));

@@ -110,11 +110,11 @@ template <bool write>
     return {0, Outcome::nobody};
 }
 
-/// One access where only some VMs have something: the PCI windows of those with devices, a GICv2's GICC_DIR. Not on the
-/// fast way.
+/// One access where only some VMs have something: the PCI windows of those with devices, what of a GICv2's CPU interface is
+/// not mapped. Not on the fast way.
 Reply access_other(Vcpu& vcpu, Ipa ipa, bool write, unsigned size, u64 value) {
-    if (access_dir(vcpu, ipa, write, size, value)) {
-        return {0, Outcome::done};
+    if (access_interface(vcpu, ipa, write, size, value)) {
+        return {value, Outcome::done};
     }
     u64 read = 0;
     const bool there = write ? pci_write(*vcpu.vm, vcpu.index, ipa, size, value)

@@ -33,7 +33,7 @@ class TakenV2 {
     void drop_priority() const { gic_->drop_priority(iar_); }
     void deactivate() const { gic_->deactivate(iar_); }
     static void inject_timer(Vcpu& vcpu, PerCpu& cpu) {
-        vgic::v2::inject_timer(vcpu.vm->gic, vcpu.index, *cpu.list_registers->gicv2());
+        vgic::v2::inject_timer(vcpu.vm->gic, vcpu.index, *cpu.list_registers);
     }
 
   private:

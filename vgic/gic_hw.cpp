@@ -17,15 +17,24 @@ Status Gic::init(const GicV3Layout& layout) {
 }
 
 Status Gic::init_cpu(PcpuIndex cpu, Mpidr mpidr) {
-    if (!is_v2_) {
-        ATOLL_TRY(v3_.init_cpu(cpu, mpidr));
-        LrFile& file = v3_.lr_file(cpu);
-        soft_files_[cpu.value] = SoftFile(InterfaceShape::of_vtr(GicV3::virtual_interface_type()), file);
-        file.set_software(soft_files_[cpu.value]);
-        return {};
+    if (cpu.value >= max_pcpus) {
+        return Error::invalid_argument;
     }
-    ATOLL_TRY(v2_.init_cpu(cpu));
-    v3_.lr_file(cpu).set_gicv2(v2_.lr_file(cpu));
+    LrFile& file = v3_.lr_file(cpu);
+    InterfaceShape shape;
+    if (is_v2_) {
+        ATOLL_TRY(v2_.init_cpu(cpu));
+        const LrFileV2& gicv2 = v2_.lr_file(cpu);
+        file.set_gicv2(v2_.lr_file(cpu));
+        shape.gicv2 = true;
+        shape.priority_bits = static_cast<u8>(gicv2.priority_bits());
+        shape.preemption_bits = static_cast<u8>(gicv2.preemption_bits());
+    } else {
+        ATOLL_TRY(v3_.init_cpu(cpu, mpidr));
+        shape = InterfaceShape::of_vtr(GicV3::virtual_interface_type());
+    }
+    soft_files_[cpu.value] = SoftFile(shape, file);
+    file.set_software(soft_files_[cpu.value]);
     return {};
 }
 

@@ -27,6 +27,7 @@ class LrFileV2 {
 
     unsigned count() const { return count_; }
     unsigned priority_bits() const { return priority_bits_; }
+    unsigned preemption_bits() const { return preemption_bits_; }
     /// GICV_DIR is trapped by not mapping its page [el2/virtual_interface.hpp].
     static u64 hcr_on() { return gic::IchHcr::En::mask; }
 
@@ -127,7 +128,7 @@ VcpuMask load(VirtualGic& gic, VcpuIndex vcpu, LrFileV2& file);
 VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFileV2& file);
 VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFileV2& file);
 VcpuMask maintenance(VirtualGic& gic, VcpuIndex vcpu, LrFileV2& file);
-void inject_timer(VirtualGic& gic, VcpuIndex vcpu, LrFileV2& file);
+void inject_timer(VirtualGic& gic, VcpuIndex vcpu, LrFile& file);
 VcpuMask dir_write(VirtualGic& gic, VcpuIndex vcpu, LrFileV2& file, u64 value);
 } // namespace v2
 

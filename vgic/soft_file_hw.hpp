@@ -10,25 +10,20 @@ namespace atl::vgic {
 
 class SoftFile : public SoftInterface {
   public:
-    static constexpr bool has_sources = false;
+    static constexpr bool has_sources = true; // where the host has a GICv2
     static constexpr bool may_be_software = true;
 
     SoftFile() = default;
     SoftFile(const InterfaceShape& shape, LrFile& hardware) : SoftInterface(shape), hardware_(&hardware) {}
 
-    void hold(u16 pintid) const { hardware_->hold(pintid); }
-    static void release(u16 pintid) { LrFile::release(pintid); }
+    void hold(u16 pintid) const;
+    void release(u16 pintid) const;
     static bool timer_line() { return LrFile::timer_line(); }
 
-    /// The hardware's interface is off, and each access of the guest's traps, also to what is common to both groups.
-    static void open() {
-        using Hcr = gic::IchHcr;
-        LrFile::set_hcr(Hcr::TC::mask | Hcr::TALL0::mask | Hcr::TALL1::mask);
-    }
-    static void close() {
-        signal({});
-        LrFile::set_hcr(0);
-    }
+    /// The hardware's interface is off, and each access of the guest's traps, also to what is common to both groups. Of a
+    /// GICv2 that is off while no guest is loaded on it, and has no page in the guest's map.
+    void open() const;
+    void close() const;
     /// Takes effect when the guest is entered.
     static void signal(VirtualLines lines);
 

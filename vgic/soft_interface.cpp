@@ -217,6 +217,10 @@ u32* SoftInterface::active_word(u32 id) {
 
 bool SoftInterface::read_register(u32 id, u64& value) {
     namespace icc = gic::icc;
+    if (shape_.gicv2) {
+        value = read_frame(id);
+        return true;
+    }
     switch (id) {
     case icc::pmr:
         value = Vmcr::VPMR::get(vmcr_);
@@ -262,6 +266,10 @@ bool SoftInterface::read_register(u32 id, u64& value) {
 
 bool SoftInterface::write_register(u32 id, u64 value) {
     namespace icc = gic::icc;
+    if (shape_.gicv2) {
+        write_frame(id, static_cast<u32>(value));
+        return true;
+    }
     const auto change = [this](u64 mask, u64 bits) { set_vmcr((vmcr_ & ~mask) | (bits & mask)); };
     switch (id) {
     case icc::pmr:

@@ -63,7 +63,7 @@ class SoftInterface {
     u32 running_priority() const;
 
     /// ICC_* by its encoding [lib/arch/icc.hpp], but those that are not the interface's alone: SGIR, DIR, SRE.
-    /// False: there is no such register to read, or to write.
+    /// False: there is no such register to read, or to write. Of a GICv2, GICC_* by its offset, of which all are defined.
     bool read_register(u32 id, u64& value);
     bool write_register(u32 id, u64 value);
 
@@ -77,16 +77,21 @@ class SoftInterface {
         return pintid;
     }
 
-  private:
+  protected:
     using Lr = gic::IchLr;
     using Hcr = gic::IchHcr;
     using Vmcr = gic::IchVmcr;
+
+  private:
     static constexpr int none = -1;
 
     unsigned level_shift() const { return 8u - shape_.preemption_bits; }
     unsigned active_words() const {
         return shape_.preemption_bits > 5 ? 1u << (shape_.preemption_bits - 5) : 1;
     }
+    u32 either_group(bool take);
+    u32 read_frame(u64 offset);
+    void write_frame(u64 offset, u32 value);
     bool enabled(u64 lr) const {
         return Lr::Group::test(lr) ? Vmcr::VENG1::test(vmcr_) : Vmcr::VENG0::test(vmcr_);
     }

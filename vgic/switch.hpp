@@ -38,7 +38,7 @@ struct InterfaceAccess {
     u64 value = 0;        // read
     VcpuMask kick = 0;
 };
-/// ICC_* by its encoding [lib/arch/icc.hpp], but for SGIR, DIR and SRE. Only of a VM whose interface is software; the loaded
+/// ICC_* by its encoding [lib/arch/icc.hpp], but for SGIR, DIR and SRE; of a GICv2, GICC_* by its offset, but for DIR. Only of a VM whose interface is software; the loaded
 /// guest's interrupt inputs follow.
 InterfaceAccess interface_access(VirtualGic& gic, VcpuIndex vcpu, LrFile& file, u32 id, bool write,
                                  u64 value);

@@ -2,6 +2,7 @@
 // vgic/switch.hpp for a VM whose CPU interface is software: SoftSwitch<SoftFile>, an instance of its own, so that no other VM
 // pays for it. Locks: as in refill.hpp. Spec: [DDI0487 D19.2.48 HCR_EL2], [IHI0069 §6].
 #include "lib/arch/el2_regs.hpp"
+#include "vgic/gicv2_hw.hpp"
 #include "vgic/soft_file_hw.hpp"
 #include "vgic/soft_switch.hpp"
 
@@ -14,6 +15,33 @@ void SoftFile::signal(VirtualLines lines) {
     const u64 wanted = (old & ~(VI::mask | VF::mask)) | VI::of(lines.irq ? 1 : 0) | VF::of(lines.fiq ? 1 : 0);
     if (wanted != old) {
         asm volatile("msr hcr_el2, %0" ::"r"(wanted));
+    }
+}
+
+void SoftFile::hold(u16 pintid) const {
+    if (const LrFileV2* const gicv2 = hardware_->gicv2(); gicv2 != nullptr) {
+        return gicv2->hold(pintid);
+    }
+    hardware_->hold(pintid);
+}
+
+void SoftFile::release(u16 pintid) const {
+    if (const LrFileV2* const gicv2 = hardware_->gicv2(); gicv2 != nullptr) {
+        return gicv2->release(pintid);
+    }
+    LrFile::release(pintid);
+}
+
+void SoftFile::open() const {
+    if (hardware_->gicv2() == nullptr) {
+        LrFile::set_hcr(Hcr::TC::mask | Hcr::TALL0::mask | Hcr::TALL1::mask);
+    }
+}
+
+void SoftFile::close() const {
+    signal({});
+    if (hardware_->gicv2() == nullptr) {
+        LrFile::set_hcr(0);
     }
 }
 

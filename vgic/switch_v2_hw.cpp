@@ -4,6 +4,7 @@
 // Locks: as in refill.hpp. Spec: [IHI0048B §5].
 #include "vgic/gicv2_hw.hpp"
 #include "vgic/refill.hpp"
+#include "vgic/soft_file_hw.hpp"
 
 namespace atl::vgic::v2 {
 
@@ -30,10 +31,15 @@ VcpuMask maintenance(VirtualGic& gic, VcpuIndex vcpu, LrFileV2& file) {
     return mask;
 }
 
-void inject_timer(VirtualGic& gic, VcpuIndex vcpu, LrFileV2& file) {
-    if (!Refill<LrFileV2>::inject_timer_fast(gic.vcpu(vcpu), file)) [[unlikely]] {
-        Refill(gic, vcpu, file).inject_timer_slow();
+void inject_timer(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
+    LrFileV2& gicv2 = *file.gicv2();
+    if (Refill<LrFileV2>::inject_timer_fast(gic.vcpu(vcpu), gicv2)) [[likely]] {
+        return;
     }
+    if (gic.in_software()) {
+        return soft::inject_timer(gic, vcpu, *file.software());
+    }
+    Refill(gic, vcpu, gicv2).inject_timer_slow();
 }
 
 VcpuMask dir_write(VirtualGic& gic, VcpuIndex vcpu, LrFileV2& file, u64 value) {

@@ -147,6 +147,7 @@ struct IchHcr { // [IHI0069 §12.4]
 struct IchVmcr { // [IHI0069 §12.4]
     using VENG0 = Bit<0>;
     using VENG1 = Bit<1>;
+    using VAckCtl = Bit<2>; // GICv2
     using VFIQEn = Bit<3>;
     using VCBPR = Bit<4>;
     using VEOIM = Bit<9>;

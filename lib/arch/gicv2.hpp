@@ -31,6 +31,12 @@ constexpr u64 pmr = 0x0004;
 constexpr u64 bpr = 0x0008;
 constexpr u64 iar = 0x000c;
 constexpr u64 eoir = 0x0010;
+constexpr u64 rpr = 0x0014;
+constexpr u64 hppir = 0x0018;
+constexpr u64 abpr = 0x001c; // from here on Group 1's own
+constexpr u64 aiar = 0x0020;
+constexpr u64 aeoir = 0x0024;
+constexpr u64 ahppir = 0x0028;
 constexpr u64 apr = 0x00d0;   // four words
 constexpr u64 nsapr = 0x00e0; // four words
 constexpr u64 iidr = 0x00fc;
@@ -38,6 +44,9 @@ constexpr u64 dir = 0x1000;
 constexpr u64 frame_size = 0x2000;
 constexpr u64 aliased_size = 0x20000; // each of the two pages sixteen times [Linux binding arm,gic]
 } // namespace gicc
+
+/// GICC_IIDR of an emulated one: architecture version 2, and a ProductID of our own, as GICD_IIDR's [IHI0048B §4.4.14].
+constexpr u32 gicc_iidr_v2 = 0x041 << 20 | 2 << 16;
 
 /// As the only security state sees it, and as the Non-secure copy [IHI0048B §4.4.1].
 struct GiccCtlr {

@@ -45,7 +45,7 @@ struct Input {
 class Run {
   public:
     explicit Run(Input in)
-        : in_(in), v2_(in_.below(4) == 0), vcpus_(1 + in_.below(4)), software_(!v2_ && in_.below(3) == 0),
+        : in_(in), v2_(in_.below(4) == 0), vcpus_(1 + in_.below(4)), software_(in_.below(3) == 0),
           vm_(vcpus_, 1 + in_.below(gic::max_list_registers), 16, v2_, software_) {
         if (in_.below(8) != 0) {
             boot();
@@ -306,26 +306,40 @@ class Run {
         }
         vm_.enter(v);
     }
-    /// The same where EL2 is the interface: by its registers, those that are not there, too.
+    /// The same where EL2 is the interface: by its registers.
     void trapped_interface(unsigned v) {
         namespace icc = gic::icc;
-        constexpr u32 registers[] = {icc::iar1,    icc::iar1,    icc::iar0,      icc::eoir1, icc::eoir1,
-                                     icc::eoir0,   icc::pmr,     icc::hppir1,    icc::bpr0,  icc::bpr1,
-                                     icc::ap0r0,   icc::ap1r0,   icc::ap1r0 + 1, icc::rpr,   icc::ctlr,
-                                     icc::igrpen0, icc::igrpen1, icc::dir};
+        namespace gicc = gic::gicc;
+        enum class Does : u8 { takes, ends, either };
+        struct Register {
+            u64 v3;
+            u64 v2;
+            Does does;
+        };
+        constexpr Register registers[] = {
+            {icc::iar1, gicc::aiar, Does::takes},         {icc::iar0, gicc::iar, Does::takes},
+            {icc::iar1, gicc::iar, Does::takes},          {icc::eoir1, gicc::aeoir, Does::ends},
+            {icc::eoir0, gicc::eoir, Does::ends},         {icc::eoir1, gicc::eoir, Does::ends},
+            {icc::pmr, gicc::pmr, Does::either},          {icc::hppir1, gicc::hppir, Does::either},
+            {icc::bpr0, gicc::bpr, Does::either},         {icc::bpr1, gicc::abpr, Does::either},
+            {icc::ap0r0, gicc::apr, Does::either},        {icc::ap1r0, gicc::apr + 4, Does::either},
+            {icc::rpr, gicc::rpr, Does::either},          {icc::ctlr, gicc::ctlr, Does::either},
+            {icc::igrpen0, gicc::ctlr, Does::either},     {icc::igrpen1, gicc::iidr, Does::either},
+            {icc::ap1r0 + 1, gicc::ahppir, Does::either},
+        };
         LrFile& file = vm_.files[v];
-        const u32 id = registers[in_.below(std::size(registers))];
-        const bool ends = id == icc::eoir1 || id == icc::eoir0 || id == icc::dir;
-        const bool write = ends || (id != icc::iar1 && id != icc::iar0 && in_.below(2) != 0);
-        const u64 value = ends ? known(v) : write ? in_.bytes(1) : 0;
-        if (id == icc::dir) {
+        const Register& reg = registers[in_.below(std::size(registers))];
+        const auto id = static_cast<u32>(v2_ ? reg.v2 : reg.v3);
+        const bool write = reg.does == Does::ends || (reg.does == Does::either && in_.below(2) != 0);
+        const u64 value = reg.does == Does::ends ? known(v) : write ? in_.bytes(2) : 0;
+        if (reg.does == Does::ends && in_.below(4) == 0) {
             vm_.kick(dir_write(vm_.gic, index(v), file, value));
         } else {
             const InterfaceAccess access = interface_access(vm_.gic, index(v), file, id, write, value);
             vm_.kick(access.kick);
-            if (id == icc::iar1 || id == icc::iar0) {
+            if (reg.does == Does::takes) {
                 file.timer_high = file.timer_high && access.value != 27;
-                if (access.value != LrFile::spurious) {
+                if (access.value < 1020 || access.value > LrFile::spurious) {
                     taken_[v].push_back(static_cast<u32>(access.value));
                 }
             }

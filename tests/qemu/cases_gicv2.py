@@ -13,7 +13,7 @@ PLAIN = "virtualization=on"
 # Chosen so that every part that knows the GIC's version runs: exits, world switch, idling, kicks, restarts, panic.
 AGAIN = ("smoke", "smoke-two", "undef", "fp", "registers", "time-run", "spin", "hostile", "psci", "psci-one-cpu", "ffa",
          "console-keys", "smp-1-memory-512M", "smp-8-memory-16G", "panic-report", "linux-6.1-cortex-a72",
-         "linux-6.12-cortex-a72", "linux-two", "linux-reboot", "linux-steal", "overcommit", "linux-smp-8", "demo",
+         "linux-6.12-cortex-a72", "linux-two", "linux-reboot", "linux-vi", "linux-steal", "overcommit", "linux-smp-8", "demo",
          "demo-one-cpu")
 
 GICV2_CASES = [
@@ -26,6 +26,11 @@ GICV2_CASES = [
          [*done("alpha")], "timers-gicv2", ("TIME-1", "TIME-2", "GIC-1"), machine=PLAIN, smp=1, timeout=30),
     Case("gicv2-one-cpu", "the same with both vCPUs on one CPU",
          [*done("alpha")], "gicv2", ("GIC-1", "SCHED-1"), machine=PLAIN, smp=1, timeout=60),
+    *[Case(f"gicv2-vi{name}", "the same with the CPU interface in software", [*done("alpha")], "gicv2-vi", ("GIC-1", "IRQ-4"),
+           machine=PLAIN, smp=smp, timeout=60)
+      for name, smp in (("", 2), ("-one-cpu", 1))],
+    Case("gicv2-vi-timers", "and both timers, where nothing is lost that QEMU's virtual interface forgets",
+         [*done("alpha")], "timers-vi", ("TIME-1", "IRQ-4"), machine=PLAIN, smp=1, timeout=30),
     Case("floor-gicv2", "what it expects is what the bare machine does",
          [*done("alpha"), Off()], image="build/guests/bare/gicv2.img", machine="gic-version=2", memory="128M", timeout=60,
          extra=("-append", "bare")),

@@ -156,23 +156,25 @@ struct TestVm {
         wr(0, offset, rd(0, offset) | (2u << (2 * (spi % 16))));
     }
 
-    /// A trapped register of a software interface.
-    u64 icc(unsigned v, u32 id, bool write, u64 value = 0) {
-        const InterfaceAccess access = interface_access(gic, index(v), files[v], id, write, value);
+    /// A trapped register of a software interface: a GICv3's by its encoding, a GICv2's by its offset.
+    u64 trapped(unsigned v, u64 id, bool write, u64 value = 0) {
+        const InterfaceAccess access =
+            interface_access(gic, index(v), files[v], static_cast<u32>(id), write, value);
         REQUIRE(access.defined);
         kick(access.kick);
         return access.value;
     }
     u32 ack(unsigned v) {
-        const u32 intid = software && loaded(v) ? static_cast<u32>(icc(v, gic::icc::iar1, false))
-                                                : files[v].acknowledge(true);
+        const u64 iar1 = gicv2 ? gic::gicc::aiar : gic::icc::iar1;
+        const u32 intid =
+            software && loaded(v) ? static_cast<u32>(trapped(v, iar1, false)) : files[v].acknowledge(true);
         files[v].timer_high = files[v].timer_high && intid != 27;
         enter(v);
         return intid;
     }
     void eoi(unsigned v, u32 intid) {
         if (software) {
-            icc(v, gic::icc::eoir1, true, intid);
+            trapped(v, gicv2 ? gic::gicc::aeoir : gic::icc::eoir1, true, intid);
         } else {
             files[v].eoi(intid, true);
         }

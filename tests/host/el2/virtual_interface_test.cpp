@@ -83,3 +83,40 @@ TEST_CASE("virtual interface: more active interrupts than list registers: DIR en
     CHECK(mapped_to(m, 1, gicc, 0x0804'0000));
     CHECK(!m.vm(1).space.walk(dir).mapped);
 }
+
+TEST_CASE("virtual interface: in software: nothing is mapped, and every access to GICC is answered") {
+    Machine m({VmSpec{.vcpus = 1, .gicv2 = true, .interrupts = InterruptMode::vi}}, 1);
+    m.boot(1);
+    CHECK(!m.vm(1).space.walk(gicc).mapped);
+    Vcpu& v = m.load(m.vcpu(1));
+    m.write(v, guest_map::gicd.base, 1);
+    for (u32 spi = 40; spi < 42; ++spi) {
+        m.write(v, guest_map::gicd.base + 0x400 + spi, 0xa0 - 0x20 * (spi - 40), 1);
+        m.write(v, guest_map::gicd.base + 0x800 + spi, 1, 1);
+    }
+    m.write(v, guest_map::gicd.base + 0x104, 0x300);
+    m.write(v, gicc, 1 | 1 << 9); // EOImode
+    m.write(v, gicc + 4, 0xff);
+    CHECK(m.read(v, gicc + 4) == 0xf8);
+    CHECK(m.read(v, gicc + 4, 1) == 0); // words only
+    m.write(v, gicc + 4, 0, 1);
+    CHECK(m.read(v, gicc + 4) == 0xf8);
+    const vgic::LrFile& lrs = m.hw().here().lrs;
+    CHECK(!lrs.shown.irq);
+    m.write(v, guest_map::gicd.base + 0x204, 0x300); // GICD_ISPENDR1
+    CHECK(lrs.shown.irq);
+    CHECK(m.read(v, gicc + 0xc) == 41);
+    CHECK(!lrs.shown.irq);
+    CHECK(m.read(v, gicc + 0x14) == 0x80);
+    m.write(v, gicc + 0x10, 41);
+    CHECK(lrs.shown.irq); // the priority is dropped
+    CHECK(m.read(v, gicc + 0xc) == 40);
+    m.write(v, gicc + 0x10, 40);
+    CHECK(m.read(v, guest_map::gicd.base + 0x304) == 0x300);
+    m.write(v, dir, 41);
+    CHECK(m.read(v, guest_map::gicd.base + 0x304) == 0x100);
+    m.write(v, dir, 40);
+    CHECK(m.read(v, guest_map::gicd.base + 0x304) == 0);
+    CHECK(m.read(v, gicc + 0xc) == 1023);
+    CHECK(m.vm(1).aborts_injected == 0);
+}

@@ -495,4 +495,5 @@ TEST_CASE("closed loop: the same with a GICv2: an SGI for each sender, targets, 
 
 TEST_CASE("closed loop: the same with the CPU interface in software") {
     run_loops(false, true);
+    run_loops(true, true);
 }

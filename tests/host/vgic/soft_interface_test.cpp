@@ -3,6 +3,7 @@
 // what hardware does, is what every other test of the vGIC rests on.
 #include "vgic/soft_interface.hpp"
 
+#include "lib/arch/gicv2.hpp"
 #include "lib/arch/its.hpp"
 #include "tests/support/gic_guest.hpp"
 
@@ -23,16 +24,18 @@ struct Guest : SoftInterface {
     explicit Guest(const InterfaceShape& shape = {}) : SoftInterface(shape) {
         set_hcr(hcr_on());
         set_vmcr(gic::IchVmcr::VFIQEn::mask);
-        set(icc::pmr, 0xff);
-        set(icc::igrpen0, 1);
-        set(icc::igrpen1, 1);
+        if (!shape.gicv2) {
+            set(icc::pmr, 0xff);
+            set(icc::igrpen0, 1);
+            set(icc::igrpen1, 1);
+        }
     }
-    u64 get(u32 id) {
+    u64 get(u64 id) {
         u64 value = ~u64{0};
-        REQUIRE(read_register(id, value));
+        REQUIRE(read_register(static_cast<u32>(id), value));
         return value;
     }
-    void set(u32 id, u64 value) { REQUIRE(write_register(id, value)); }
+    void set(u64 id, u64 value) { REQUIRE(write_register(static_cast<u32>(id), value)); }
 };
 
 } // namespace
@@ -220,4 +223,51 @@ TEST_CASE(
     }
     vm.line(40, false);
     CHECK(!vm.files[0].shown.irq);
+}
+
+TEST_CASE("soft interface: a GICv2's frame") {
+    namespace gicc = gic::gicc;
+    Guest g({.gicv2 = true});
+    g.set(gicc::ctlr, ~u64{0});
+    CHECK(g.get(gicc::ctlr) == 0x21f);
+    g.set(gicc::ctlr, 3);
+    g.set(gicc::pmr, 0xff);
+    CHECK(g.get(gicc::pmr) == 0xf8);
+    g.set(gicc::bpr, 0);
+    g.set(gicc::abpr, 0);
+    CHECK((g.get(gicc::bpr) == 2 && g.get(gicc::abpr) == 3));
+    CHECK(g.get(gicc::iidr) == 0x0412'0000);
+    CHECK(g.get(gicc::iar) == 1023);
+    g.write(0, pending(5, 0xa0, false) | gic::LrSource::of(3)); // an SGI of CPU 3's
+    g.write(1, pending(40, 0x80));
+    CHECK(g.lines() == VirtualLines{true, false});
+    CHECK(g.get(gicc::hppir) == 1022);
+    CHECK(g.get(gicc::iar) == 1022); // group 1's, without AckCtl
+    CHECK(g.get(gicc::ahppir) == 40);
+    CHECK(g.get(gicc::aiar) == 40);
+    CHECK(g.get(gicc::rpr) == 0x80);
+    g.set(gicc::aeoir, 40);
+    CHECK(g.get(gicc::aiar) == 1023); // group 0's
+    CHECK(g.lines() == VirtualLines{true, false});
+    g.set(gicc::ctlr, 3 | 1 << 3); // FIQEn
+    CHECK(g.lines() == VirtualLines{false, true});
+    CHECK(g.get(gicc::hppir) == (5 | 3 << 10));
+    CHECK(g.get(gicc::iar) == (5 | 3 << 10));
+    CHECK(g.get(gicc::apr) == 1u << 20);
+    g.set(gicc::eoir, 5); // another CPU's: the priority is dropped, and that is all
+    CHECK(Lr::Active::test(g.read(0)));
+    g.set(gicc::apr, 1u << 20);
+    g.set(gicc::eoir, 5 | 3 << 10);
+    CHECK(!Lr::Active::test(g.read(0)));
+    g.set(gicc::ctlr, 3 | 1 << 2); // AckCtl
+    g.write(2, pending(41, 0x80));
+    CHECK(g.get(gicc::hppir) == 41);
+    CHECK(g.get(gicc::iar) == 41);
+    CHECK(g.get(gicc::rpr) == 0x80);
+    g.set(gicc::eoir, 41);
+    CHECK(g.get(gicc::rpr) == 0xff);
+    for (u64 offset = gicc::ahppir + 4; offset < gicc::apr; offset += 4) {
+        g.set(offset, ~u64{0});
+        CHECK(g.get(offset) == 0);
+    }
 }
