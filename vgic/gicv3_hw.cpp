@@ -133,6 +133,7 @@ Status GicV3::init_cpu(PcpuIndex cpu, Mpidr mpidr) {
     file.count_ = static_cast<u8>(gic::IchVtr::ListRegs::get(v) + 1);
     file.priority_bits_ = static_cast<u8>(gic::IchVtr::PRIbits::get(v) + 1);
     file.preemption_bits_ = static_cast<u8>(gic::IchVtr::PREbits::get(v) + 1);
+    file.takes_vlpis_ = !gic::IchVtr::nV4::test(v);
     file.hcr_on_ = gic::IchHcr::En::mask | (gic::IchVtr::TDS::test(v) ? gic::IchHcr::TDIR::mask : 0);
     if (file.count_ > gic::max_list_registers || file.preemption_bits_ < 5) {
         return Error::not_supported; // reserved values
@@ -191,6 +192,19 @@ Status GicV3::enable_lpis(PcpuIndex cpu, Pa configuration, Pa pending, bool cohe
     // Enabled before the first MAPC names this redistributor.
     asm volatile("dsb sy" ::: "memory");
     return {};
+}
+
+std::string_view GicV3::why_no_vlpis(PcpuIndex cpu) const {
+    const LrFile& file = files_[cpu.value];
+    const u64 typer = read64(file.redistributor_, gicr::typer);
+    return !gic::GicrTyper::VLPIS::test(typer)   ? "a redistributor has no virtual LPIs (GICv3)"
+           : gic::GicrTyper::RVPEID::test(typer) ? "a redistributor is GICv4.1, whose vPE tables are not used"
+           : !file.takes_vlpis_                  ? "a CPU interface takes none (ICH_VTR_EL2.nV4)"
+                                                 : "";
+}
+
+Pa GicV3::vlpi_frame(PcpuIndex cpu) const {
+    return direct_map_pa(files_[cpu.value].redistributor_) + gic::gicr_vlpi::frame;
 }
 
 u64 GicV3::its_target(PcpuIndex cpu, bool by_address) const {

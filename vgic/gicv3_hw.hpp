@@ -4,6 +4,8 @@
 // which interrupt (el2), nor the virtual state (VirtualGic). Locks: none. CPU interface and LrFile: own pCPU only,
 // interrupts masked. Spec: [IHI0069].
 #pragma once
+#include <string_view>
+
 #include "lib/containers.hpp"
 #include "lib/result.hpp"
 #include "vgic/switch.hpp"
@@ -61,6 +63,7 @@ class LrFile {
     u8 count_ = 0;
     u8 priority_bits_ = 0;
     u8 preemption_bits_ = 0;
+    bool takes_vlpis_ = false; // ICH_VTR_EL2.nV4
     u64 hcr_on_ = 0;
 };
 
@@ -88,6 +91,9 @@ class GicV3 {
     /// CPU's own, zeroed, cleaned, 64 KiB aligned; both stay. After init_cpu. not_supported: no LPIs here, or firmware
     /// has turned them on for good with tables of its own.
     Status enable_lpis(PcpuIndex cpu, Pa configuration, Pa pending, bool coherent);
+    /// GICv4.0: where the registers of its vPE are. Why not: empty when they are there.
+    std::string_view why_no_vlpis(PcpuIndex cpu) const;
+    Pa vlpi_frame(PcpuIndex cpu) const;
     /// What the ITS calls this CPU's redistributor [IHI0069 GITS_TYPER.PTA].
     u64 its_target(PcpuIndex cpu, bool by_address) const;
 

@@ -13,7 +13,7 @@ constexpr unsigned answer_tries = 1'000'000; // reads of a register before the I
 constexpr unsigned queue_order = 4;          // 64 KiB, the alignment that GITS_CBASER wants
 constexpr u64 queue_bytes = page_size << queue_order;
 constexpr u64 command_bytes = sizeof(ItsCommand);
-constexpr u8 lpi_priority = 0xa0; // as all that EL2 handles [vgic/gicv3_hw.hpp host_priority]
+constexpr u8 lpi_priority = 0xa0; // as all that EL2 handles [vgic/gic_hw.hpp host_priority]
 constexpr u64 itt_alignment = 256;
 
 unsigned order_for(u64 bytes) {
@@ -65,11 +65,12 @@ Status Its::init(Range<Pa> frames, const ItsPages& pages) {
     event_id_bits_ = static_cast<unsigned>(GitsTyper::ID_bits::get(typer)) + 1;
     itt_entry_bytes_ = GitsTyper::ITT_entry_size::get(typer) + 1;
     target_address_ = GitsTyper::PTA::test(typer);
+    injects_ = false;
     const auto configuration = take_zeroed(order_for(lpi_count));
     ATOLL_TRY(configuration);
     configuration_ = *configuration;
     ATOLL_TRY(init_queue());
-    ATOLL_TRY(init_tables());
+    ATOLL_TRY(init_tables(GitsTyper::Virtual::test(typer)));
     its_io::write32(frames_.base + gits::ctlr, static_cast<u32>(GitsCtlr::Enabled::mask));
     usable_ = true;
     return {};
@@ -96,7 +97,7 @@ Status Its::init_queue() {
     return {};
 }
 
-Status Its::init_tables() {
+Status Its::init_tables(bool with_vpes) {
     bool devices = false;
     for (unsigned i = 0; i < gits::basers; ++i) {
         const u64 type = GitsBaser::Type::get(its_io::read64(frames_.base + gits::baser + 8 * u64{i}));
@@ -105,8 +106,10 @@ Status Its::init_tables() {
             ATOLL_TRY(init_table(i, u64{1} << device_id_bits_, true));
         } else if (type == GitsBaser::type_collections) {
             ATOLL_TRY(init_table(i, max_pcpus, false));
+        } else if (type == GitsBaser::type_vpes && with_vpes && init_table(i, max_vpes, false).ok()) {
+            injects_ = true;
         } else if (type != 0) {
-            its_io::write64(frames_.base + gits::baser + 8 * u64{i}, 0); // virtual PEs: not used
+            its_io::write64(frames_.base + gits::baser + 8 * u64{i}, 0); // not used
         }
     }
     return devices ? Status{} : Status{Error::not_supported};
@@ -233,6 +236,11 @@ Its::Device* Its::find(u32 device) {
     return nullptr;
 }
 
+bool Its::has_event(u32 device, u32 event) {
+    const Device* const d = find(device);
+    return d != nullptr && event < (u32{1} << d->event_bits);
+}
+
 /// The page of the device table that holds this device's entry. Pages once given to the table stay there.
 Status Its::back_device(u32 device) {
     const DeviceTable& table = device_table_;
@@ -276,6 +284,19 @@ Status Its::map_device(u32 device, unsigned event_bits) {
     return {};
 }
 
+Status Its::write_configuration(u32 first, u32 count, bool enabled) {
+    if (first < first_lpi || first - first_lpi >= lpi_count || count > lpi_count - (first - first_lpi)) {
+        return Error::invalid_argument;
+    }
+    const Pa at = configuration_ + (first - first_lpi);
+    for (u32 i = 0; i < count; ++i) {
+        its_io::store8(
+            at + i, static_cast<u8>(lpi_priority | LpiConfig::res1 | LpiConfig::Enable::of(enabled ? 1 : 0)));
+    }
+    its_io::publish(at, count, coherent_);
+    return {};
+}
+
 Status Its::map_event(u32 device, u32 event, u32 lpi, u16 collection) {
     LockGuard guard(lock_);
     const Device* const d = find(device);
@@ -286,11 +307,18 @@ Status Its::map_event(u32 device, u32 event, u32 lpi, u16 collection) {
         collection >= max_pcpus || !mapped_[collection]) {
         return Error::invalid_argument;
     }
-    const Pa at = configuration_ + (lpi - first_lpi);
-    its_io::store8(at, lpi_priority | LpiConfig::res1 | LpiConfig::Enable::mask);
-    its_io::publish(at, 1, coherent_);
+    ATOLL_TRY(write_configuration(lpi, 1, true));
     ATOLL_TRY(put(its_command::mapti(device, event, lpi, collection)));
     ATOLL_TRY(put(its_command::inv(device, event)));
+    return finish(collection);
+}
+
+Status Its::move_event(u32 device, u32 event, u16 collection) {
+    LockGuard guard(lock_);
+    if (!has_event(device, event) || collection >= max_pcpus || !mapped_[collection]) {
+        return Error::invalid_argument;
+    }
+    ATOLL_TRY(put(its_command::movi(device, event, collection)));
     return finish(collection);
 }
 
@@ -313,13 +341,10 @@ Status Its::unmap_device(u32 device) {
 
 Status Its::set_enabled(u32 lpi, u32 device, u32 event, bool enabled) {
     LockGuard guard(lock_);
-    if (lpi < first_lpi || lpi >= first_lpi + lpi_count || find(device) == nullptr) {
+    if (find(device) == nullptr) {
         return Error::invalid_argument;
     }
-    const Pa at = configuration_ + (lpi - first_lpi);
-    its_io::store8(at,
-                   static_cast<u8>(lpi_priority | LpiConfig::res1 | LpiConfig::Enable::of(enabled ? 1 : 0)));
-    its_io::publish(at, 1, coherent_);
+    ATOLL_TRY(write_configuration(lpi, 1, enabled));
     ATOLL_TRY(put(its_command::inv(device, event)));
     return wait_done();
 }

@@ -21,6 +21,7 @@ struct ItsPages {
 };
 
 constexpr unsigned max_its_devices = 32;
+constexpr unsigned max_vpes = 128;   // vCPUs of all VMs whose LPIs are injected directly
 constexpr unsigned lpi_id_bits = 14; // INTIDs below 16384: LPIs 8192 .. 16383
 constexpr u32 lpi_count = (1u << lpi_id_bits) - gic::first_lpi;
 
@@ -50,6 +51,30 @@ class Its {
     /// Masks or unmasks one LPI at the source; complete on return. `device` and `event` are what raises it.
     Status set_enabled(u32 lpi, u32 device, u32 event, bool enabled);
 
+    /// The event's LPI goes to another collection, and so does its pending state; complete on return.
+    Status move_event(u32 device, u32 event, u16 collection);
+
+    // GICv4: an event becomes a virtual LPI of a vPE without EL2 [vgic/direct_lpis.hpp]; its_virtual.cpp. Complete on
+    // return, but for raise_direct(). Values out of range, or what is not mapped: invalid_argument, not_found.
+    bool injects() const { return injects_; } // GITS_TYPER.Virtual, and there is a table of vPEs
+    /// `target` as in map_collection(); `pending_table` 64 KiB aligned, zeroed, for INTIDs below 2^id_bits.
+    Status map_vpe(u16 vpe, u64 target, Pa pending_table, unsigned id_bits);
+    /// None of its events is mapped any more. Then nobody writes its table.
+    Status unmap_vpe(u16 vpe);
+    /// The event is not mapped. `doorbell` is an LPI, enabled by enable_doorbells().
+    Status map_direct(u32 device, u32 event, u32 vlpi, u16 vpe, u32 doorbell);
+    /// With its pending state.
+    Status move_direct(u32 device, u32 event, u16 from, u16 to);
+    /// DISCARD, CLEAR, INV or INT of such an event.
+    Status command_direct(gic::ItsOpcode opcode, u32 device, u32 event, u16 vpe);
+    Status raise_direct(u32 device, u32 event); // INT, in order with other commands
+    /// What was sent to the vPE so far is in its table.
+    Status sync_vpe(u16 vpe);
+    /// The configuration of all of its LPIs is read again.
+    Status reload_vpe(u16 vpe);
+    /// No event raises these LPIs but as doorbells.
+    Status enable_doorbells(u32 first, u32 count, bool enabled);
+
     // For the redistributors [vgic/gicv3_hw.hpp].
     Pa configuration_table() const { return configuration_; }
     bool coherent() const { return coherent_; }
@@ -71,7 +96,7 @@ class Its {
     };
 
     Status disable();
-    Status init_tables();
+    Status init_tables(bool with_vpes);
     Status init_table(unsigned index, u64 entries, bool devices);
     Status init_queue();
     Result<Pa> take_zeroed(unsigned order);
@@ -82,6 +107,10 @@ class Its {
     Status put(const gic::ItsCommand& command);
     Status finish(u16 collection);
     Status wait_done();
+    Status finish_vpe(u16 vpe);
+    Status write_configuration(u32 first, u32 count, bool enabled);
+    bool has_event(u32 device, u32 event);
+    bool has_vpe(u16 vpe) const { return vpe < max_vpes && vpes_[vpe]; }
 
     SpinLock lock_{LockRank::its_queue};
     Range<Pa> frames_{};
@@ -98,6 +127,8 @@ class Its {
     DeviceTable device_table_{};
     u64 targets_[max_pcpus] = {}; // by collection
     bool mapped_[max_pcpus] = {};
+    bool injects_ = false;
+    bool vpes_[max_vpes] = {}; // mapped
     StaticVector<Device, max_its_devices> devices_{};
     u64 stat_commands_ = 0;
 };

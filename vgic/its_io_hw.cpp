@@ -7,13 +7,14 @@
 namespace atl::vgic::its_io {
 namespace {
 
-void clean(Pa address, u64 bytes) {
+template <class Operation>
+void each_line(Pa address, u64 bytes, Operation operation) {
     u64 ctr = 0;
     asm("mrs %0, ctr_el0" : "=r"(ctr));
     const u64 line = u64{4} << Field<19, 16>::get(ctr); // CTR_EL0.DminLine [DDI0487 D19.2.34]
     const u64 end = to_hyp_va(address).value + bytes;
     for (u64 va = to_hyp_va(address).align_down(line).value; va < end; va += line) {
-        asm volatile("dc cvac, %0" ::"r"(va) : "memory");
+        operation(va);
     }
 }
 
@@ -29,10 +30,19 @@ void zero(Pa address, u64 bytes) {
 
 void publish(Pa address, u64 bytes, bool coherent) {
     if (!coherent) {
-        clean(address, bytes);
+        each_line(address, bytes, [](u64 va) { asm volatile("dc cvac, %0" ::"r"(va) : "memory"); });
     }
     // The stores, or their cleaning, before the register write that lets the device look at them.
     asm volatile("dsb sy" ::: "memory");
+}
+
+void refresh(Pa address, u64 bytes, bool coherent) {
+    // The register read that says so is complete before anything is loaded, or invalidated.
+    asm volatile("dsb sy" ::: "memory");
+    if (!coherent) { // nothing in these lines is dirty: all stores of ours were published
+        each_line(address, bytes, [](u64 va) { asm volatile("dc civac, %0" ::"r"(va) : "memory"); });
+        asm volatile("dsb sy" ::: "memory");
+    }
 }
 
 } // namespace atl::vgic::its_io

@@ -32,6 +32,7 @@ struct GitsCtlr {
 };
 struct GitsTyper {
     using Physical = Bit<0>;
+    using Virtual = Bit<1>;             // GICv4: events can become virtual LPIs
     using ITT_entry_size = Field<7, 4>; // bytes - 1
     using ID_bits = Field<12, 8>;       // EventID bits - 1
     using Devbits = Field<17, 13>;      // DeviceID bits - 1
@@ -66,6 +67,7 @@ struct GitsBaser {
     using Indirect = Bit<62>;
     using Valid = Bit<63>;
     static constexpr u64 type_devices = 1;
+    static constexpr u64 type_vpes = 2;
     static constexpr u64 type_collections = 4;
 };
 /// An entry of an indirect table's first level: where the page of second-level entries is.
@@ -95,6 +97,22 @@ struct GicrPendbaser {
     using Physical_Address = Field<51, 16>;
     using PTZ = Bit<62>; // the table is all zero
 };
+/// GICv4: VLPI_base, behind RD_base and SGI_base of a redistributor with GICR_TYPER.VLPIS [§12.10].
+namespace gicr_vlpi {
+constexpr u64 frame = 0x20000;
+constexpr u64 vpropbaser = 0x0070;
+constexpr u64 vpendbaser = 0x0078;
+} // namespace gicr_vlpi
+/// GICR_VPROPBASER is laid out as GICR_PROPBASER.
+struct GicrVpendbaser { // as in GICv4.0: GICR_TYPER.RVPEID is 0
+    using InnerCache = Field<9, 7>;
+    using Shareability = Field<11, 10>;
+    using Physical_Address = Field<51, 16>;
+    using Dirty = Bit<60>;       // the table is still being written
+    using PendingLast = Bit<61>; // when Valid became 0 something was pending and enabled
+    using IDAI = Bit<62>;        // the implementation's own part of the table says nothing
+    using Valid = Bit<63>;       // a vPE is resident
+};
 struct LpiConfig { // one byte for each LPI
     using Enable = Bit<0>;
     using Priority = Field<7, 2>;
@@ -112,14 +130,21 @@ struct ItsWord1 {
     using Size = Field<4, 0>; // MAPD: EventID bits - 1
     using EventID = Field<31, 0>;
     using pINTID = Field<63, 32>; // MAPTI
+    using vPEID = Field<47, 32>;  // of GICv4's commands
 };
 struct ItsWord2 {
     using ICID = Field<15, 0>;
     using RDbase = Field<51, 16>;  // a redistributor; MOVALL has a second one, in word 3
     using ITT_addr = Field<51, 8>; // MAPD
     using V = Bit<63>;
+    using vINTID = Field<31, 0>; // VMAPTI
+    using Dbell_pINTID = Field<63, 32>;
 };
-enum class ItsOpcode : u8 {
+struct ItsWord3 {                 // VMAPP
+    using VPT_size = Field<4, 0>; // INTID bits - 1
+    using VPT_addr = Field<51, 16>;
+};
+enum class ItsOpcode : u8 { // of GICv3: what a guest's ITS knows, too
     movi = 0x01,
     raise = 0x03, // INT
     clear = 0x04,
@@ -172,6 +197,27 @@ constexpr ItsCommand invall(u16 collection) {
 }
 constexpr ItsCommand discard(u32 device, u32 event) {
     return {0x0f | (u64{device} << 32), event, 0, 0};
+}
+/// The vPE is at redistributor `target`, as in MAPC; its pending table holds INTIDs below 2^id_bits.
+constexpr ItsCommand vmapp(u16 vpe, u64 target, Pa pending_table, unsigned id_bits, bool valid) {
+    return {0x29, ItsWord1::vPEID::of(vpe), (valid ? target : 0) | ItsWord2::V::of(valid ? 1 : 0),
+            valid ? (pending_table.value & ItsWord3::VPT_addr::mask) | ItsWord3::VPT_size::of(id_bits - 1)
+                  : 0};
+}
+/// `doorbell`: the LPI that is raised at the vPE's redistributor when it is not resident there.
+constexpr ItsCommand vmapti(u32 device, u32 event, u32 vlpi, u16 vpe, u32 doorbell) {
+    return {0x2a | (u64{device} << 32), event | ItsWord1::vPEID::of(vpe),
+            vlpi | ItsWord2::Dbell_pINTID::of(doorbell), 0};
+}
+/// The doorbell stays as it is (D = 0).
+constexpr ItsCommand vmovi(u32 device, u32 event, u16 vpe) {
+    return {0x21 | (u64{device} << 32), event | ItsWord1::vPEID::of(vpe), 0, 0};
+}
+constexpr ItsCommand vsync(u16 vpe) {
+    return {0x25, ItsWord1::vPEID::of(vpe), 0, 0};
+}
+constexpr ItsCommand vinvall(u16 vpe) {
+    return {0x2d, ItsWord1::vPEID::of(vpe), 0, 0};
 }
 } // namespace its_command
 

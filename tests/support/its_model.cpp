@@ -13,6 +13,7 @@ using namespace gic;
 ItsModel::ItsModel() {
     the_model = this;
     baser_[0] = GitsBaser::Type::of(GitsBaser::type_devices);
+    baser_[1] = GitsBaser::Type::of(GitsBaser::type_vpes);
     baser_[2] = GitsBaser::Type::of(GitsBaser::type_collections);
 }
 ItsModel::~ItsModel() {
@@ -47,6 +48,11 @@ u64 ItsModel::word(u64 address) {
 }
 
 u64 ItsModel::read(u64 address) {
+    for (unsigned cpu = 0; cpu < redistributors; ++cpu) {
+        if (const u64 at = address - vlpi_frame(cpu).value; at < 0x1'0000) {
+            return read_redistributor(cpu, at);
+        }
+    }
     const u64 offset = address - base;
     if (offset >= gits::frames_size) {
         const auto it = memory.find(address); // the driver reads back its own table
@@ -56,8 +62,9 @@ u64 ItsModel::read(u64 address) {
     case gits::ctlr:
         return control_ | (control_ == 0 && answers ? GitsCtlr::Quiescent::mask : 0);
     case gits::typer:
-        return (physical_lpis ? 1 : 0) | GitsTyper::ITT_entry_size::of(itt_entry_bytes - 1) |
-               GitsTyper::ID_bits::of(event_bits - 1) | GitsTyper::Devbits::of(device_bits - 1);
+        return (physical_lpis ? 1 : 0) | GitsTyper::Virtual::of(virtual_lpis ? 1 : 0) |
+               GitsTyper::ITT_entry_size::of(itt_entry_bytes - 1) | GitsTyper::ID_bits::of(event_bits - 1) |
+               GitsTyper::Devbits::of(device_bits - 1);
     case gits::cbaser:
         return cbaser_;
     case gits::cwriter:
@@ -73,6 +80,11 @@ u64 ItsModel::read(u64 address) {
 }
 
 void ItsModel::write(u64 address, u64 value) {
+    for (unsigned cpu = 0; cpu < redistributors; ++cpu) {
+        if (const u64 at = address - vlpi_frame(cpu).value; at < 0x1'0000) {
+            return write_redistributor(cpu, at, value);
+        }
+    }
     const u64 offset = address - base;
     if (offset == gits::ctlr) {
         control_ = value & 1;
@@ -107,7 +119,12 @@ void ItsModel::store8(u64 address, u8 value) {
     w = (w & ~(u64{0xff} << shift)) | (u64{value} << shift);
     unpublished.insert(address & ~u64{7});
 }
+u64 ItsModel::load(u64 address) {
+    const auto it = memory.find(address & ~u64{7});
+    return it == memory.end() ? 0 : it->second;
+}
 void ItsModel::zero(u64 address, u64 bytes) {
+    mistakes += in_a_table(address, bytes);
     for (auto it = memory.lower_bound(address); it != memory.end() && it->first < address + bytes;) {
         it = memory.erase(it);
     }
@@ -159,6 +176,9 @@ void ItsModel::execute(const ItsCommand& c) {
     const auto event = static_cast<u32>(c[1]);
     const auto collection = static_cast<u32>(c[2] & 0xffff);
     const u64 key = u64{device} << 32 | event;
+    if (execute_virtual(c)) {
+        return;
+    }
     switch (c[0] & 0xff) {
     case 0x08: // MAPD
         if ((c[2] >> 63) == 0) {
@@ -182,6 +202,10 @@ void ItsModel::execute(const ItsCommand& c) {
                     collections_.count(collection) == 0;
         events_[key] = {static_cast<u32>(c[1] >> 32), static_cast<u16>(collection)};
         break;
+    case 0x01: // MOVI
+        mistakes += events_.count(key) == 0 || collections_.count(collection) == 0;
+        events_[key].collection = static_cast<u16>(collection);
+        break;
     case 0x05: // SYNC
         break;
     case 0x0c: // INV
@@ -202,10 +226,13 @@ void ItsModel::execute(const ItsCommand& c) {
 
 u32 ItsModel::msi(u32 device, u32 event) {
     const auto it = events_.find(u64{device} << 32 | event);
-    if (control_ == 0 || devices_.count(device) == 0 || it == events_.end()) {
+    if (control_ == 0 || devices_.count(device) == 0 || it == events_.end() || it->second.is_virtual) {
         return 0;
     }
-    const u32 lpi = it->second.lpi;
+    return physical(it->second.lpi);
+}
+/// An LPI of the host's, as its redistributor has it cached: 0 when it is not enabled.
+u32 ItsModel::physical(u32 lpi) {
     if (cached_config_.count(lpi) == 0) {
         // The test says where the table is: the first allocation.
         const u64 table = configuration;
@@ -241,6 +268,10 @@ void store64(Pa address, u64 value) {
 void store8(Pa address, u8 value) {
     the_model->store8(address.value, value);
 }
+u64 load64(Pa address) {
+    return the_model->load(address.value);
+}
+void refresh(Pa, u64, bool) {}
 void zero(Pa address, u64 bytes) {
     the_model->zero(address.value, bytes);
 }
