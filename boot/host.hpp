@@ -36,6 +36,7 @@ struct Host {
     Status init_gic();
     Status init_gic_of_cpu(const el2::PerCpu& cpu);
     Status init_its();
+    std::string_view init_direct();
     Status map_image(El2Map& map);
     Status map_ram(El2Map& map);
     Status map_devices(El2Map& map);

@@ -8,10 +8,10 @@ namespace atl::boot {
 namespace {
 
 constexpr std::string_view known[] = {
-    "cpus",          "memory-mib",       "kernel",  "ramdisk", "bootargs",
-    "share-with",    "share-window-mib", "devices", "start",   "start-after",
-    "console-focus", "on-crash",         "clock",   "msi",     "interrupts",
-    "phandle",       "linux,phandle",
+    "cpus",          "memory-mib",       "kernel",  "ramdisk",       "bootargs",
+    "share-with",    "share-window-mib", "devices", "start",         "start-after",
+    "console-focus", "on-crash",         "clock",   "msi",           "interrupts",
+    "lpis",          "phandle",          "linux,phandle",
 };
 
 /// Typos are the commonest mistake, and a property read twice is the oddest.
@@ -224,6 +224,10 @@ void read_vm(ManifestReader& reader, std::size_t index) {
     bool by_vi = false;
     choice(reader, index, "interrupts", "virtual-interface", "vi", by_vi);
     vm.interrupts = by_vi ? el2::InterruptMode::vi : el2::InterruptMode::virtual_interface;
+    bool direct = true;
+    if (choice(reader, index, "lpis", "software", "direct", direct)) {
+        vm.lpis = direct ? el2::LpiKind::direct : el2::LpiKind::software;
+    }
     vm.autostart = automatic;
     vm.on_crash = restart ? el2::CrashPolicy::restart : el2::CrashPolicy::stop;
     const auto focus = reader.tree.property(reader.node(index), "console-focus");

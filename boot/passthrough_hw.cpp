@@ -131,6 +131,25 @@ Status Host::init_its() {
     return {};
 }
 
+/// Why LPIs cannot be injected directly; empty: they can.
+std::string_view Host::init_direct() {
+    el2::Passthrough& all = *world->passthrough;
+    if (!all.its.injects()) {
+        return "the ITS has no virtual LPIs (GICv3)";
+    }
+    for (u8 cpu = 0; cpu < world->pcpu_count; ++cpu) {
+        if (const std::string_view why = gic.v3().why_no_vlpis({cpu}); !why.empty()) {
+            return why;
+        }
+        vgic::VpeHome& home = all.vpe_homes[cpu];
+        home.target = gic.v3().its_target({cpu}, all.its.targets_are_addresses());
+        if (!home.frame.init(gic.v3().vlpi_frame({cpu}), all.its.coherent()).ok()) {
+            return "a redistributor's virtual tables do not behave";
+        }
+    }
+    return {};
+}
+
 /// Once every CPU is there.
 void Host::init_passthrough() {
     el2::Passthrough& all = *world->passthrough;
@@ -164,6 +183,12 @@ void Host::init_passthrough() {
         log::warn("ITS: cannot be used: {}", its.error());
         unusable(all, "it has no usable GICv3 ITS for the devices' messages");
         return;
+    }
+    all.no_direct = init_direct();
+    if (all.no_direct.empty()) {
+        log::info("GICv4: LPIs of devices are injected directly");
+    } else {
+        log::info("LPIs of devices are injected by software: {}", all.no_direct);
     }
     all.routes = {&platform, &stream_of, &device_id_of, &intx_of};
     const TextSink sink{nullptr, &log_line};

@@ -177,6 +177,13 @@ Status build_vm(Host& host, const el2::VmConfig& config, std::array<unsigned, ma
         ATOLL_TRY(make_vcpu(world, *vm, i, least_loaded(world, load)));
     }
     ATOLL_TRY(wire_devices(world, *vm, host.gic.guest_priority_bits()));
+    if (el2::injects_directly(world, *vm)) {
+        vgic::DirectLpis* const direct = make<vgic::DirectLpis>(world);
+        if (direct == nullptr) {
+            return Error::no_memory;
+        }
+        ATOLL_TRY(el2::attach_direct(world, *vm, *direct));
+    }
     if (!config.devices.empty()) {
         pci::VirtualBridge* const bridge = make<pci::VirtualBridge>(world);
         if (bridge == nullptr) {

@@ -9,6 +9,9 @@
 
 #include "el2/dispatch.hpp"
 #include "el2/guest_memory.hpp"
+#include "el2/hw.hpp"
+#include "el2/passthrough.hpp"
+#include "el2/world.hpp"
 #include "lib/log.hpp"
 
 namespace atl::el2 {
@@ -36,9 +39,53 @@ void attach_its(Vm& vm, VmIts& its) {
     vm.its = &its;
 }
 
+bool injects_directly(const World& world, const Vm& vm) {
+    if (vm.its == nullptr || vm.config->devices.empty() || vm.config->lpis == LpiKind::software) {
+        return false;
+    }
+    const std::string_view why = world.passthrough->no_direct;
+    if (!why.empty() && vm.config->lpis == LpiKind::direct) {
+        log::warn("{}: LPIs are injected by software: {}", vm.name(), why);
+    }
+    return why.empty();
+}
+
+Status attach_direct(World& world, Vm& vm, vgic::DirectLpis& direct) {
+    constexpr unsigned pending_order = 4; // 64 KiB: its alignment
+    constexpr unsigned configuration_order = 1;
+    static_assert(page_size << configuration_order == vgic::vlpi_count);
+    vgic::DirectTables tables;
+    tables.first_vpe = static_cast<u16>((vm.id.value - 1u) * max_vcpus_per_vm);
+    static_assert(max_vms * max_vcpus_per_vm <= vgic::max_vpes);
+    const auto configuration = world.pool.allocate(configuration_order);
+    ATOLL_TRY(configuration);
+    tables.configuration = *configuration;
+    for (unsigned v = 0; v < vm.vcpu_count; ++v) {
+        const auto pending = world.pool.allocate(pending_order);
+        ATOLL_TRY(pending);
+        hw::zero_pages(*pending, u64{1} << pending_order);
+        tables.pending[v] = *pending;
+        vgic::VpeHome& home = world.passthrough->vpe_homes[vm.vcpus[v]->home.value];
+        tables.frames[v] = &home.frame;
+        tables.targets[v] = home.target;
+        vm.vcpus[v]->vpe = &direct.vpe(v);
+    }
+    direct.init(vm.gic, vm.its->lpis, world.passthrough->its, tables);
+    vm.its->lpis.set_direct(direct);
+    vm.its->its.set_direct(direct);
+    return {};
+}
+
 void reset_its(Vm& vm) {
-    if (vm.its != nullptr) {
-        vm.its->its.reset();
+    if (vm.its != nullptr && !vm.its->its.reset()) {
+        log::error("{}: the host's ITS does not answer: LPIs of its devices do not arrive", vm.name());
+    }
+}
+
+void save_vpe(Vcpu& vcpu) {
+    vcpu.vpe->save();
+    if (vcpu.vpe->pending()) {
+        vcpu.gic->quiet = false; // whoever lets it sleep looks [VirtualGic::look_for_pending()]
     }
 }
 
@@ -61,6 +108,9 @@ void its_step(Vcpu& vcpu) {
     Vm& vm = *vcpu.vm;
     vcpu.gic->work.fetch_and(~vgic::work_its, std::memory_order_relaxed);
     const vgic::ItsProgress progress = vm.its->its.step();
+    if (vcpu.vpe != nullptr) {
+        vcpu.vpe->follow();
+    }
     kick_vcpus(vm, progress.kick & ~(1u << vcpu.index.value));
     if (progress.more) {
         static_cast<void>(vcpu.gic->post(vgic::work_its));

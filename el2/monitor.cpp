@@ -216,10 +216,11 @@ void cmd_devices(Context c) {
     }
     for (unsigned i = 0; i < all->device_count; ++i) {
         const AssignedDevice& d = all->devices[i];
-        say(c.world, "{} of {}: there 00:{}.0, StreamID {}, {}, {} messages, {} faults\n",
+        say(c.world, "{} of {}: there 00:{}.0, StreamID {}, {}, {} {}, {} faults\n",
             PciText(d.address).text(), d.vm->name(), d.slot, d.stream,
             d.connected.load(std::memory_order_relaxed) ? "connected" : "aborting",
-            d.messages.load(std::memory_order_relaxed), d.faults);
+            d.messages.load(std::memory_order_relaxed),
+            d.direct != nullptr ? "doorbells (its messages come directly)" : "messages", d.faults);
         if (c.argument == "ste") {
             all->smmu.dump(sink, d.stream);
         }

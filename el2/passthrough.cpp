@@ -18,8 +18,6 @@ namespace {
 
 constexpr u64 us_per_second = 1'000'000;
 constexpr unsigned intx_lines = 4;
-constexpr unsigned event_bits = 8; // EventIDs are SPI numbers, or the guest's own
-static_assert(1u << event_bits == lpis_per_device);
 
 u64 now_us(void* context) {
     const World& world = *static_cast<const World*>(context);
@@ -115,46 +113,10 @@ unsigned line_for(World& world, const Vm& vm, u32 intx) {
     return used % intx_lines;
 }
 
-/// Every event that the VM may use becomes an LPI of this device's own, for good: while the stream aborts no message comes.
-/// Without an ITS of the VM's the events are SPIs.
-Status map_messages(Passthrough& all, const AssignedDevice& device, u32 index, const Vm& vm) {
-    const bool its = vm.its != nullptr;
-    const u32 first = its ? 0 : guest_map::first_mbi;
-    const u32 end = its ? lpis_per_device : guest_map::first_mbi + guest_map::mbi_count;
-    ATOLL_TRY(all.its.map_device(device.device_id, event_bits));
-    for (u32 event = first; event < end; ++event) {
-        ATOLL_TRY(all.its.map_event(device.device_id, event, gic::first_lpi + index * lpis_per_device + event,
-                                    vm.vcpus[0]->home.value));
-    }
-    return {};
-}
-
-// ---- what the guest's commands to its own ITS map; that ITS's lock is held ----
-
-AssignedDevice* device_of(Vm& vm, u32 device_id) {
-    for (AssignedDevice& device : all_devices(*vm.world)) {
-        if (device.vm == &vm && device.devfn() == device_id) {
-            return &device;
-        }
-    }
-    return nullptr;
-}
-
-constexpr u32 no_translation = gic::first_lpi - 1; // what AssignedDevice::lpis counts from
-
-void on_event_mapped(void* context, u32 device_id, u32 event, u32 lpi) {
-    AssignedDevice* const device = device_of(*static_cast<Vm*>(context), device_id);
-    if (device != nullptr && event < lpis_per_device) {
-        device->lpis[event].store(lpi == 0 ? u16{0} : static_cast<u16>(lpi - no_translation),
-                                  std::memory_order_relaxed);
-    }
-}
-
-void on_device_mapped(void* context, u32 device_id) {
-    if (AssignedDevice* const device = device_of(*static_cast<Vm*>(context), device_id); device != nullptr) {
-        for (auto& lpi : device->lpis) {
-            lpi.store(0, std::memory_order_relaxed);
-        }
+[[gnu::noinline]] void tell_unmapped(AssignedDevice& device, u32 event) {
+    if (!device.unmapped_told.exchange(true, std::memory_order_relaxed) && may_report(*device.vm)) {
+        log::warn("{}: device {}: a message with event {}, which its ITS has not mapped", device.vm->name(),
+                  PciText(device.address).text(), event);
     }
 }
 
@@ -164,8 +126,15 @@ VcpuMask deliver(AssignedDevice& device, u32 event) {
     if (vm.its == nullptr) {
         return vm.gic.pulse(Intid{event});
     }
+    if (device.direct != nullptr) [[unlikely]] {
+        return vgic::DirectLpis::ring(*device.direct, event);
+    }
     const u32 lpi = device.lpis[event].load(std::memory_order_relaxed);
-    return lpi != 0 && vm.its->its.enabled() ? vm.its->lpis.arrive(lpi + no_translation) : 0;
+    if (lpi == 0) [[unlikely]] {
+        tell_unmapped(device, event);
+        return 0;
+    }
+    return vm.its->its.enabled() ? vm.its->lpis.arrive(lpi + no_translation) : 0;
 }
 
 Status assign_one(World& world, Vm& vm, pci::VirtualBridge& bridge, const PciAddress& address) {
@@ -183,7 +152,7 @@ Status assign_one(World& world, Vm& vm, pci::VirtualBridge& bridge, const PciAdd
     device.intx = static_cast<u16>(found.intx);
     device.line = found.intx == 0 ? u8{0} : static_cast<u8>(line_for(world, vm, found.intx));
     device.slot = free_slot(world, vm, found.intx == 0 ? 0 : found.function->interrupt_pin, device.line);
-    ATOLL_TRY(map_messages(all, device, index, vm));
+    ATOLL_TRY(map_messages(world, vm, device));
     ATOLL_TRY(bridge.add(*found.function, device.devfn(), found.intx != 0));
     device.vm = &vm;
     ++all.device_count;
@@ -205,7 +174,7 @@ Status assign_devices(World& world, Vm& vm, pci::VirtualBridge& bridge) {
         {guest_map::pci_mem32, guest_map::pci_mem64, hooks, device_clock(world), all.mmio, &all.bridges}));
     vm.gic.set_host_lines({&vm, &resample_line});
     if (vm.its != nullptr) {
-        vm.its->its.set_listener({&vm, &on_event_mapped, &on_device_mapped});
+        listen_to_its(vm);
     }
     // PFs first: behind each there has to be room for the stubs of its VFs.
     for (const bool pfs : {true, false}) {
@@ -288,6 +257,7 @@ void disconnect_devices(Vm& vm) {
         vm.bridge->set_stream_attached(device.devfn(), false); // stops mastering first: less is aborted
 #endif
         device.stray_told.store(false, std::memory_order_relaxed);
+        device.unmapped_told.store(false, std::memory_order_relaxed);
         world.passthrough->smmu.detach(device.stream);
         if (device.intx != 0) {
             hw::enable_spi(world, Intid{device.intx}, false);
@@ -302,19 +272,23 @@ void disconnect_devices(Vm& vm) {
 
 namespace {
 
+Status set_enabled(Passthrough& all, const AssignedDevice& device, u32 lpi, u32 event, bool enabled) {
+    return device.direct != nullptr ? all.its.enable_doorbells(lpi, 1, enabled)
+                                    : all.its.set_enabled(lpi, device.device_id, event, enabled);
+}
+
 /// `burst_limit` messages have come since the last look.
 void check_burst(World& world, AssignedDevice& device, u32 index, u32 event) {
     const u64 now = hw::counter();
     const u64 span = burst_ms * world.counter_hz / 1000;
-    const bool storm = now - device.burst_began < span;
-    device.burst = 0;
-    device.burst_began = now;
+    const bool storm = now - device.burst_began.exchange(now, std::memory_order_relaxed) < span;
+    device.burst.store(0, std::memory_order_relaxed);
     if (!storm) {
         return;
     }
     Passthrough& all = *world.passthrough;
     const u32 lpi = gic::first_lpi + index * lpis_per_device + event;
-    if (!all.its.set_enabled(lpi, device.device_id, event, false).ok()) {
+    if (!set_enabled(all, device, lpi, event, false).ok()) {
         return;
     }
     // The bit after the masking and before the deadline: whoever finds it lets go what is masked.
@@ -340,8 +314,8 @@ void let_messages_go(World& world) {
             for (u32 bits = device.held_back[word].exchange(0, std::memory_order_acquire); bits != 0;
                  bits &= bits - 1) {
                 const u32 event = 32 * word + static_cast<u32>(std::countr_zero(bits));
-                static_cast<void>(all.its.set_enabled(gic::first_lpi + index * lpis_per_device + event,
-                                                      device.device_id, event, true));
+                static_cast<void>(
+                    set_enabled(all, device, gic::first_lpi + index * lpis_per_device + event, event, true));
             }
         }
     }
@@ -358,7 +332,7 @@ void on_lpi(World& world, u32 lpi) {
         return; // its last words before the VM stopped
     }
     device.messages.fetch_add(1, std::memory_order_relaxed);
-    if (++device.burst >= burst_limit) [[unlikely]] {
+    if (device.burst.fetch_add(1, std::memory_order_relaxed) + 1 >= burst_limit) [[unlikely]] {
         check_burst(world, device, index, number % lpis_per_device);
     }
     kick_vcpus(*device.vm, deliver(device, number % lpis_per_device));

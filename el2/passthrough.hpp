@@ -19,7 +19,7 @@
 #include "pci/bridge.hpp"
 #include "pci/virtual_bridge.hpp"
 #include "smmu/smmu.hpp"
-#include "vgic/its.hpp"
+#include "vgic/direct_lpis.hpp"
 
 namespace atl::el2 {
 
@@ -29,6 +29,8 @@ struct World;
 constexpr unsigned max_assigned_devices = vgic::max_its_devices;
 constexpr u32 lpis_per_device = 256; // LPI 8192 + 256 * index + EventID: found with a shift
 static_assert(max_assigned_devices * lpis_per_device <= vgic::lpi_count);
+
+constexpr u32 no_translation = gic::first_lpi - 1; // what AssignedDevice::lpis counts from
 
 struct AssignedDevice {
     const pci::Function* function = nullptr;
@@ -42,13 +44,16 @@ struct AssignedDevice {
     AssignedDevice* next_on_line = nullptr;
     std::atomic<bool> connected{false};
     std::atomic<u64> messages{0};
+    vgic::DirectDevice* direct = nullptr; // its VM's LPIs are injected directly: its LPIs here are doorbells
     /// By EventID: the LPI that the VM's own ITS makes of it, less 8191; 0: none. Written with that ITS's lock held.
     std::atomic<u16> lpis[lpis_per_device] = {};
     u64 faults = 0;
-    std::atomic<bool> stray_told{false}; // that it still tried to reach memory after its VM's end
-    // Against storms of messages; the pCPU that its LPIs go to counts.
-    u32 burst = 0;
-    u64 burst_began = 0;
+    u8 lpi_cpu[lpis_per_device] = {};       // the pCPU that the host's LPI goes to; with that lock, too
+    std::atomic<bool> stray_told{false};    // that it still tried to reach memory after its VM's end
+    std::atomic<bool> unmapped_told{false}; // that it sends events that its VM has not mapped
+    // Against storms of messages.
+    std::atomic<u32> burst{0};
+    std::atomic<u64> burst_began{0};
     std::atomic<u32> held_back[lpis_per_device / 32] = {}; // a bit for each LPI that is masked for a while
     u64 storms = 0;
 
@@ -74,6 +79,9 @@ struct PciRoutes {
 struct Passthrough {
     smmu::Smmu smmu{};
     vgic::Its its{};
+    std::string_view no_direct =
+        "this machine has no usable ITS"; // why LPIs cannot be injected directly; empty: they can
+    vgic::VpeHome vpe_homes[max_pcpus]{};
     pci::Topology topology{};
     pci::BridgeGroup bridges{};
     PciRoutes routes{};
@@ -93,6 +101,11 @@ struct Passthrough {
 /// Makes the VM's host bridge with its functions: at build time, before any VM runs, once the vCPUs have their CPUs. The
 /// manifest has been checked against find_assignable(). Errors: no_memory; whatever the ITS says.
 Status assign_devices(World& world, Vm& vm, pci::VirtualBridge& bridge);
+
+/// Its events at the host's ITS, once and for good. A part of assigning it.
+Status map_messages(World& world, Vm& vm, AssignedDevice& device);
+/// The VM, which has devices, has an ITS: what that maps is noted for them.
+void listen_to_its(Vm& vm);
 
 /// What a manifest may name. `why`: empty when it may.
 struct Assignable {
@@ -123,7 +136,8 @@ Status connect_devices(Vm& vm);
 /// On return no device of the VM reaches memory or signals, and their resets have begun. No vCPU of it runs.
 void disconnect_devices(Vm& vm);
 
-/// An LPI was acknowledged and its priority dropped. A device that sends more than `burst_limit` in `burst_ms` has that
+/// An LPI was acknowledged and its priority dropped: a message, or the doorbell of one that was injected directly for a vCPU
+/// that is not loaded. A device that sends more than `burst_limit` in `burst_ms` has that
 /// message masked for as long: it stays pending at the redistributor, so none is lost, and others get the pCPU.
 void on_lpi(World& world, u32 lpi);
 constexpr u32 burst_limit = 1000;

@@ -6,6 +6,7 @@
 #include "el2/dispatch.hpp"
 #include "el2/hw.hpp"
 #include "el2/inject.hpp"
+#include "el2/its.hpp"
 #include "el2/lifecycle.hpp"
 #include "el2/run.hpp"
 #include "el2/vm_time.hpp"
@@ -262,6 +263,9 @@ void load_vcpu(Vcpu& vcpu, u64 now) {
     if (!vgic::load_quiet(vm.gic, *vcpu.gic, *cpu.list_registers)) [[unlikely]] {
         kick_vcpus(vm, vgic::load(vm.gic, vcpu.index, *cpu.list_registers));
     }
+    if (vcpu.vpe != nullptr) [[unlikely]] {
+        vcpu.vpe->load();
+    }
     ATOLL_MSR(cntv_ctl_el0, vcpu.sys.cntv_ctl);
     ATOLL_MSR(elr_el2, vcpu.pc);
     ATOLL_MSR(spsr_el2, vcpu.pstate);
@@ -284,6 +288,9 @@ u64 save_vcpu(Vcpu& vcpu) {
     isb(); // the line is low before its physical interrupt is released
     if (!vgic::save_quiet(*vcpu.gic, *cpu.list_registers)) [[unlikely]] {
         kick_vcpus(vm, vgic::save(vm.gic, vcpu.index, *cpu.list_registers));
+    }
+    if (vcpu.vpe != nullptr) [[unlikely]] {
+        save_vpe(vcpu); // the virtual CPU interface is off
     }
     save_sysregs(vcpu.sys);
     // HCR_EL2.VSE clears itself when the guest takes the virtual SError.

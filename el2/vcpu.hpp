@@ -10,6 +10,7 @@
 #include "el2/sched.hpp"
 #include "lib/types.hpp"
 #include "vgic/vcpu_gic.hpp"
+#include "vgic/vpe.hpp"
 #include "vtimer/timer.hpp"
 
 namespace atl::el2 {
@@ -47,6 +48,7 @@ struct Vcpu : GuestFrame, SchedNode {
     Vm* vm = nullptr;
     PerCpu* cpu = nullptr;        // home
     vgic::VcpuGic* gic = nullptr; // vm->gic.vcpu(index), tested on every entry
+    vgic::Vpe* vpe = nullptr;     // of a VM whose LPIs are injected directly
     VcpuIndex index{};
     bool debug_live = false;   // DebugRegs are in the hardware while loaded; TDA is off
     bool os_lock = true;       // OSLSR_EL1.OSLK as the guest sees it; locked out of reset [DDI0487 H6.1]

@@ -108,6 +108,13 @@ enum class MsiKind : u8 {
     mbi, // a message-based SPI; the VM has no ITS and no LPIs
 };
 
+/// How LPIs of the VM's devices get into it.
+enum class LpiKind : u8 {
+    automatic, // directly where the host's GIC can (GICv4.0), else by software
+    direct,    // the same, with a line in the log where it cannot
+    software,  // through EL2 and list registers
+};
+
 enum class CrashPolicy : u8 { stop, restart };
 
 /// What a VM's counters count: time as it passes, or only while the VM runs or sleeps of its own will.
@@ -140,6 +147,7 @@ struct VmConfig {
     StaticVector<PciAddress, max_devices_per_vm> devices;
     MsiKind msi = MsiKind::its;
     InterruptMode interrupts = InterruptMode::virtual_interface;
+    LpiKind lpis = LpiKind::automatic;
     bool autostart = true;
     bool focus = false; // has the keyboard first; at most one VM
     CrashPolicy on_crash = CrashPolicy::stop;

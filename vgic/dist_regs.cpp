@@ -293,7 +293,11 @@ Access VirtualGic::gicd_write(VcpuIndex caller, u64 offset, unsigned size, u64 v
             using C = gic::GicdCtlr;
             const u32 enables = word & static_cast<u32>(C::EnableGrp0::mask | C::EnableGrp1::mask);
             const u32 old = groups_.exchange(enables);
-            return {0, old == enables ? 0 : notify_all(work_recall, caller)};
+            if (old == enables) {
+                return {};
+            }
+            const VcpuMask direct = lpis_ != nullptr ? lpis_->groups_changed() : 0;
+            return {0, notify_all(work_recall, caller) | (direct & ~(1u << caller.value))};
         }
         if (offset >= first_word_register && offset < end_word_register) {
             return spi_word_write(caller, offset, word);

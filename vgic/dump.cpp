@@ -4,7 +4,7 @@
 // lines say what was so when it last was looked at.
 #include <bit>
 
-#include "vgic/lpis.hpp"
+#include "vgic/direct_lpis.hpp"
 
 namespace atl::vgic {
 namespace {
@@ -76,6 +76,9 @@ void Lpis::dump(const TextSink& sink) const {
                           (configured_[n / 32] & bit(n)) != 0 ? "enabled" : "disabled", collection);
             }
         }
+    }
+    if (direct_ != nullptr) {
+        direct_->dump(sink);
     }
 }
 

@@ -3,7 +3,7 @@
 // waits. Locks and limits as in dump.cpp: what list registers of a running vCPU hold is as last looked at.
 #include <bit>
 
-#include "vgic/lpis.hpp"
+#include "vgic/direct_lpis.hpp"
 
 namespace atl::vgic {
 namespace {
@@ -114,6 +114,9 @@ void Lpis::explain(u32 lpi, const TextSink& sink) const {
         if ((vcpus_[v].pending[n / 32] & bit(n)) != 0) {
             format_to(sink, "  pending at vCPU {}\n", v);
         }
+    }
+    if (direct_ != nullptr) {
+        direct_->explain(n, sink);
     }
 }
 

@@ -3,7 +3,7 @@
 // GICR_INVLPIR and its like: GICR_TYPER.DirectLPI and GICR_CTLR.IR are 0. Untrusted values. Spec: [IHI0069 §5.1.2, §12.11].
 #include <bit>
 
-#include "vgic/lpis.hpp"
+#include "vgic/direct_lpis.hpp"
 
 namespace atl::vgic {
 namespace {
@@ -70,7 +70,18 @@ Access Lpis::write_register(VcpuIndex caller, unsigned v, u64 reg, unsigned size
     return {};
 }
 
+/// LPIs were turned on or off at `v`: whether its vPE may be resident changes at once, what is mapped to it before the caller
+/// runs on [VirtualIts::step()]. Caller: dist_lock.
+void Lpis::follow_enable(VcpuIndex caller, unsigned v, VcpuMask& mask) {
+    if (direct_ != nullptr) {
+        direct_->routes_changed();
+        mask |= direct_->refresh_allowed(v);
+        static_cast<void>(gic_->vcpu(caller).post(work_its));
+    }
+}
+
 Access Lpis::enable(VcpuIndex caller, unsigned v) {
+    VcpuMask mask = 0;
     {
         LockGuard dist(gic_->dist_lock());
         VcpuLpis& at = vcpus_[v];
@@ -83,11 +94,13 @@ Access Lpis::enable(VcpuIndex caller, unsigned v) {
             for (u32 w = 0; w < vlpi_words; ++w) {
                 refresh(v, w);
             }
-            return {0, post(v, work_refill) & ~(1u << caller.value)};
+            mask = post(v, work_refill);
+            follow_enable(caller, v, mask);
+            return {0, mask & ~(1u << caller.value)};
         }
+        mask = collect({no_vcpu}); // what has arrived here so far is nothing
     }
     read_pending_table(v);
-    VcpuMask mask = 0;
     {
         LockGuard dist(gic_->dist_lock());
         vcpus_[v].enabled = true;
@@ -95,13 +108,17 @@ Access Lpis::enable(VcpuIndex caller, unsigned v) {
         for (u32 w = 0; w < vlpi_words; ++w) {
             refresh(v, w);
         }
-        mask = post(v, work_refill);
+        mask |= post(v, work_refill);
     }
     mask |= reload_all();
+    {
+        LockGuard dist(gic_->dist_lock());
+        follow_enable(caller, v, mask); // once their configuration is there
+    }
     return {0, mask & ~(1u << caller.value)};
 }
 
-/// What list registers hold comes back first, so that the table has all of it: the write is repeated until then.
+/// What list registers, or a vPE's table, hold comes back first, so that the table has all of it: the write is repeated until then.
 Access Lpis::disable(VcpuIndex caller, unsigned v) {
     VcpuMask mask = 0;
     {
@@ -114,9 +131,14 @@ Access Lpis::disable(VcpuIndex caller, unsigned v) {
             mask = collect({no_vcpu});
             at.enabled = false;
             at.draining = true;
+            follow_enable(caller, v, mask);
         }
-        if (at.listed != 0) {
+        const bool direct = direct_ != nullptr && direct_->mapped(v) != 0;
+        if (at.listed != 0 || direct) {
             mask |= post(v, work_recall);
+            if (direct) {
+                static_cast<void>(gic_->vcpu(caller).post(work_its));
+            }
             return {0, mask & ~(1u << caller.value), true};
         }
     }

@@ -5,6 +5,8 @@
 
 #include <bit>
 
+#include "vgic/direct_lpis.hpp"
+
 namespace atl::vgic {
 namespace {
 
@@ -111,9 +113,12 @@ void Lpis::refresh(unsigned v, u32 word) {
     at.ready = all == VcpuLpis::idle ? at.ready & ~(u64{1} << group) : at.ready | (u64{1} << group);
 }
 
-/// A redistributor with EnableLPIs clear takes no LPI [§12.11 GICR_CTLR].
+/// A redistributor with EnableLPIs clear takes no LPI [§12.11 GICR_CTLR]. A direct one pends in its vPE's table alone.
 void Lpis::put(unsigned v, u32 n) {
     VcpuLpis& at = vcpus_[v];
+    if (direct_ != nullptr && direct_->owned(n)) [[unlikely]] {
+        return direct_->raise(n);
+    }
     if (at.enabled || at.draining) {
         at.pending[n / 32] |= bit(n);
         refresh(v, n / 32);
@@ -196,8 +201,15 @@ VcpuMask Lpis::unmap(u32 lpi) {
 }
 
 VcpuMask Lpis::clear(u32 lpi) {
-    LockGuard dist(gic_->dist_lock());
-    return withdraw(number(lpi));
+    VcpuMask mask = 0;
+    {
+        LockGuard dist(gic_->dist_lock());
+        mask = withdraw(number(lpi));
+    }
+    if (direct_ != nullptr) {
+        direct_->clear(lpi);
+    }
+    return mask;
 }
 
 VcpuMask Lpis::move(u32 lpi, u8 collection) {
@@ -262,6 +274,9 @@ VcpuMask Lpis::apply(u32 first, std::span<const std::byte> bytes) {
                 enables = gic::LpiConfig::Enable::test(one) ? enables | bit(n + i) : enables & ~bit(n + i);
             }
             configured_[n / 32] = enables;
+            if (direct_ != nullptr) {
+                configure_direct(n, count);
+            }
             for (unsigned v = 0; v < gic_->vcpu_count(); ++v) {
                 if (vcpus_[v].pending[n / 32] != 0) {
                     refresh(v, n / 32);
@@ -285,7 +300,11 @@ VcpuMask Lpis::reload(u32 lpi) {
     if (!memory_.read(memory_.context, configuration_of(number(lpi)), one).ok()) {
         return 0;
     }
-    return apply(number(lpi), one);
+    const VcpuMask mask = apply(number(lpi), one);
+    if (direct_ != nullptr) {
+        direct_->invalidate(lpi);
+    }
+    return mask;
 }
 
 VcpuMask Lpis::reload_all() {
@@ -296,6 +315,9 @@ VcpuMask Lpis::reload_all() {
             break;
         }
         mask |= apply(n, bytes);
+    }
+    if (direct_ != nullptr) {
+        direct_->invalidate_all();
     }
     return mask;
 }

@@ -23,6 +23,8 @@ constexpr unsigned collection_bits = 7;
 constexpr unsigned max_collections = 1u << collection_bits;
 constexpr u8 no_collection = 0xff;
 
+class DirectLpis;
+
 /// A VM's own memory, checked at each access: RAM that it owns, shared or not; anything else is an error and nothing is
 /// copied from there on. Takes the lock of the VM's map.
 struct GuestMemory {
@@ -64,12 +66,17 @@ class Lpis {
   public:
     /// Before any vCPU runs, after gic.init(). Both stay for good.
     void attach(VirtualGic& gic, const GuestMemory& memory);
+    /// Of a VM whose devices' LPIs are injected directly.
+    void set_direct(DirectLpis& direct) { direct_ = &direct; }
+    DirectLpis* direct() const { return direct_; } // nullptr: none
     /// Everything to reset values. Caller: dist_lock; no vCPU is loaded.
     void reset();
 
     /// An LPI has been signalled: it will be pending at the vCPU that it is routed to. Returns whom to kick. An INTID that is
     /// no LPI, or that is routed nowhere, is nothing.
     VcpuMask arrive(u32 lpi);
+    /// The same from an ITS's command: without a detour where it is a direct one's.
+    VcpuMask signal(u32 lpi);
     /// Is it an LPI within what GICR_PROPBASER covers?
     bool exists(u32 lpi) const { return lpi >= gic::first_lpi && lpi - gic::first_lpi < covered(); }
 
@@ -85,6 +92,8 @@ class Lpis {
     u8 collection_target(unsigned collection) const {
         return targets_[collection].load(std::memory_order_relaxed);
     }
+    /// The vCPU that it is routed to; no_vcpu: none.
+    u8 target(u32 lpi) const { return route(number(lpi)); }
     /// From now on it is routed by `collection`; its configuration is read.
     VcpuMask map(u32 lpi, u8 collection);
     /// It is routed nowhere and not pending where it was routed to.
@@ -120,6 +129,18 @@ class Lpis {
     void take(unsigned v, u32 n);
     void put(unsigned v, u32 n);
 
+    // ---- for vgic/direct_lpis.hpp; `n`: INTID less 8192 ----
+    /// The vCPU that takes it now; no_vcpu: it is routed nowhere, or LPIs are off there. Takes dist_lock.
+    u8 receiver(u32 n);
+    /// It is direct from now on: what pends of it in software is passed on. Caller: dist_lock. Returns whom to kick.
+    VcpuMask pass_on(u32 n);
+    /// It is not any more, and pends at `v`. Caller: dist_lock.
+    VcpuMask restore(unsigned v, u32 n);
+    /// Group 1 was turned on or off at the distributor. Takes dist_lock.
+    VcpuMask groups_changed();
+    /// Of a vCPU that is not loaded: a direct one may be pending.
+    bool direct_pending(unsigned v) const;
+
     /// For the monitor: by vCPU, what is pending. Caller: dist_lock.
     void dump(const TextSink& sink) const;
     void explain(u32 lpi, const TextSink& sink) const; // one LPI; within vlpi_count
@@ -136,8 +157,10 @@ class Lpis {
     }
     void refresh(unsigned v, u32 word);
     VcpuMask post(unsigned v, u64 work);
+    void follow_enable(VcpuIndex caller, unsigned v, VcpuMask& mask);
     VcpuMask redirect(unsigned v, u32 lpi, u8 where);
     VcpuMask withdraw(u32 n);
+    void configure_direct(u32 first, u32 count);
     VcpuMask apply(u32 first, std::span<const std::byte> bytes);
     Access enable(VcpuIndex caller, unsigned v);
     Access disable(VcpuIndex caller, unsigned v);
@@ -148,6 +171,7 @@ class Lpis {
 
     VirtualGic* gic_ = nullptr;
     GuestMemory memory_{};
+    DirectLpis* direct_ = nullptr;
     u8 priority_mask_ = 0xf8;
     std::atomic<u64> propbaser_{0}; // of all redistributors: they share the table
     std::atomic<u64> hints_{0};     // bit g: some of arrived_[4 * g .. 4 * g + 3] is not 0

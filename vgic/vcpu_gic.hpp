@@ -14,8 +14,7 @@ constexpr u64 work_refill =
 constexpr u64 work_recall =
     u64{1} << 33; // the same, and a register write or read of another vCPU waits for it
 constexpr u64 work_its =
-    u64{1}
-    << 34; // commands of the VM's ITS wait for this vCPU to execute them; only its home pCPU posts that
+    u64{1} << 34; // commands of the VM's ITS wait for this vCPU to execute them, or its vPE has to come or go
 constexpr u64 work_sources = u64{1} << 35; // GICv2: SGIs were sent, their senders are in `sgi_sources`
 // What has just arrived, and is pending: SPIs of a bank (a bit for each), LPIs. It may have a short way
 // [vgic/refill_arrivals.hpp], or be looked for as with work_refill.
@@ -74,9 +73,10 @@ struct alignas(512) VcpuGic { // a power of two: found with a shift
     u8 slot_of[32] = {}; // slot of a private INTID, or no_slot
     std::atomic<u64> lr[gic::max_list_registers] = {};
     u32 long_way = 0; // not 0: every change needs a refill; the reasons
-    /// When last everything was looked at, no SPI, PPI or LPI was pending, active or listed here, and `timer_lr`
-    /// was right; whatever changes that posts bits above those of SGIs, and who takes these out of `work`
-    /// clears this. So only SGIs are to be looked at while it is set and `work` has no other bits. Home pCPU, `lock`.
+    /// When last everything was looked at, no SPI, PPI or LPI was pending, active or listed here, or in its vPE's table
+    /// when that was left, and `timer_lr` was right; whatever changes that posts bits above those of SGIs, and who takes
+    /// these out of `work` clears this. So only SGIs are to be looked at while it is set and `work` has no other bits. Home
+    /// pCPU, `lock`.
     bool quiet = false;
     u64 hcr = 0; // ICH_HCR_EL2 as last written
     HwTimer timer{};

@@ -353,6 +353,9 @@ bool VirtualGic::look_for_pending(VcpuIndex index) {
             return true;
         }
     }
+    if (lpis_ != nullptr && lpis_->direct_pending(index.value) && would_deliver(g.saved, 0, true)) {
+        return true; // its priority is not known: maybe
+    }
     for (unsigned word = 0; word <= bank_count(); ++word) {
         const Bank& bank = word == 0 ? g.priv : static_cast<const Bank&>(banks_[word - 1]);
         u32 ready =

@@ -37,13 +37,13 @@ void VirtualIts::init(VirtualGic& gic, Lpis& lpis, const GuestMemory& memory, un
     lpis_ = &lpis;
     memory_ = memory;
     event_bits_ = event_bits;
-    reset();
+    static_cast<void>(reset());
 }
 
-void VirtualIts::reset() {
+bool VirtualIts::reset() {
     LockGuard guard(lock_);
     enabled_.store(false, std::memory_order_relaxed);
-    stalled_ = false;
+    stalled_ = executed_ = false;
     cbaser_ = cwriter_ = creadr_ = device_baser_ = 0;
     note_work();
     if (listener_.device != nullptr) {
@@ -51,6 +51,7 @@ void VirtualIts::reset() {
             listener_.device(listener_.context, device);
         }
     }
+    return direct_ == nullptr || direct_->reset();
 }
 
 u64 VirtualIts::typer() const {
@@ -81,7 +82,8 @@ Access VirtualIts::read(VcpuIndex caller, u64 offset, unsigned size) {
     if (size == 4) {
         switch (offset) {
         case gits::ctlr:
-            return {GitsCtlr::Enabled::of(enabled() ? 1 : 0) | GitsCtlr::Quiescent::of(enabled() ? 0 : 1)};
+            return {GitsCtlr::Enabled::of(enabled() ? 1 : 0) |
+                    GitsCtlr::Quiescent::of(enabled() || !host_follows() ? 0 : 1)};
         case gits::iidr:
             return {iidr_value};
         case pidr2:
@@ -135,6 +137,9 @@ VcpuMask VirtualIts::write(u64 offset, unsigned size, u64 value) {
 
 void VirtualIts::write_control(u32 value) {
     enabled_.store(GitsCtlr::Enabled::test(value), std::memory_order_relaxed);
+    if (direct_ != nullptr) {
+        direct_->set_enabled(enabled());
+    }
 }
 
 /// While the ITS is enabled UNPREDICTABLE: no effect. GITS_CREADR becomes 0 [§12.19 GITS_CBASER].
@@ -144,7 +149,7 @@ void VirtualIts::write_queue_base(u64 value) {
     }
     cbaser_ = value & cbaser_kept;
     creadr_ = 0;
-    stalled_ = false;
+    stalled_ = executed_ = false;
 }
 
 void VirtualIts::write_queue_end(u64 value) {
@@ -156,10 +161,28 @@ void VirtualIts::write_queue_end(u64 value) {
 
 // ---- the queue ----
 
+void VirtualIts::next_command() {
+    executed_ = false;
+    creadr_ = (creadr_ + command_bytes) % queue_bytes();
+}
+
+/// A command is seen as executed (GITS_CREADR) once the host's ITS has followed.
 ItsProgress VirtualIts::step() {
     LockGuard guard(lock_);
     ItsProgress progress;
-    for (unsigned cost = 0; cost < commands_per_step && waiting();) {
+    for (unsigned cost = 0; cost < commands_per_step || (executed_ && host_follows());) {
+        if (!host_follows()) {
+            progress.kick |= direct_->step();
+            cost += long_command;
+            continue;
+        }
+        if (executed_) {
+            next_command();
+            continue;
+        }
+        if (!waiting()) {
+            break;
+        }
         ItsCommand command{};
         const Ipa at = Ipa{(cbaser_ & GitsCbaser::Physical_Address::mask) + creadr_};
         if (!memory_.read(memory_.context, at, std::as_writable_bytes(std::span(command))).ok()) {
@@ -168,6 +191,7 @@ ItsProgress VirtualIts::step() {
             break;
         }
         const Outcome outcome = execute(command);
+        executed_ = true;
         progress.kick |= outcome.kick;
         ++stat_commands_;
         if (outcome.fault != ItsFault::none) {
@@ -176,7 +200,9 @@ ItsProgress VirtualIts::step() {
         }
         const auto opcode = static_cast<ItsOpcode>(ItsWord0::Opcode::get(command[0]));
         cost += opcode == ItsOpcode::invall || opcode == ItsOpcode::movall ? long_command : 1;
-        creadr_ = (creadr_ + command_bytes) % queue_bytes();
+        if (host_follows()) {
+            next_command();
+        }
     }
     if (progress.fault != ItsFault::none) {
         last_fault_ = progress.fault;

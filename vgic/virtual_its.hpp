@@ -7,7 +7,7 @@
 // Lock: one of its own (rank virtual_its), taken by every public member but enabled(). Spec: [IHI0069 chapter 5, §12.19].
 #pragma once
 #include "lib/format.hpp"
-#include "vgic/lpis.hpp"
+#include "vgic/direct_lpis.hpp"
 
 namespace atl::vgic {
 
@@ -35,6 +35,7 @@ const char* to_string(ItsFault fault);
 struct ItsListener {
     void* context = nullptr;
     void (*event)(void* context, u32 device, u32 event, u32 lpi) = nullptr; // lpi 0: not mapped any more
+    void (*moved)(void* context, u32 device, u32 event) = nullptr;          // to another collection
     void (*device)(void* context, u32 device) = nullptr; // none of its events is mapped any more
 };
 
@@ -48,9 +49,10 @@ class VirtualIts {
   public:
     /// Before any vCPU runs. `event_bits`: EventIDs below 2^event_bits, 1 .. 16.
     void init(VirtualGic& gic, Lpis& lpis, const GuestMemory& memory, unsigned event_bits);
+    void set_direct(DirectLpis& direct) { direct_ = &direct; }
     void set_listener(const ItsListener& listener) { listener_ = listener; }
-    /// Before VirtualGic::reset(). No vCPU is loaded.
-    void reset();
+    /// Before VirtualGic::reset(). No vCPU is loaded. False: the host's ITS is out of order, and injects nothing.
+    bool reset();
 
     /// The control frame and, where no real ITS is behind it, the translation frame: 128 KiB. RAZ/WI for what does not
     /// exist. After a write look at has_work().
@@ -59,7 +61,7 @@ class VirtualIts {
 
     /// Commands wait: step() has to be called until it says that there is no more, by the vCPU that wrote GITS_CWRITER, with
     /// interrupts looked at in between. No lock: a hint.
-    bool has_work() const { return work_.load(std::memory_order_relaxed); }
+    bool has_work() const { return work_.load(std::memory_order_relaxed) || !host_follows(); }
     /// A bounded number of them.
     ItsProgress step();
 
@@ -87,9 +89,11 @@ class VirtualIts {
         constexpr Outcome(VcpuMask mask) : kick(mask) {}
     };
 
+    /// The host's ITS has done what the guest's commands and registers ask for.
+    bool host_follows() const { return direct_ == nullptr || !direct_->has_work(); }
     u64 queue_bytes() const;
     bool waiting() const;
-    void note_work() { work_.store(waiting(), std::memory_order_relaxed); }
+    void note_work() { work_.store(executed_ || waiting(), std::memory_order_relaxed); }
     void write_control(u32 value);
     void write_queue_base(u64 value);
     void write_queue_end(u64 value);
@@ -104,6 +108,7 @@ class VirtualIts {
     ItsFault find(u32 device, u32 event, Ipa& entry) const;
     ItsFault find(u32 device, u32 event, Ipa& entry, u32& lpi) const;
 
+    void next_command();
     Outcome execute(const gic::ItsCommand& command);
     Outcome map_device(const gic::ItsCommand& command);
     Outcome map_collection(const gic::ItsCommand& command);
@@ -117,11 +122,13 @@ class VirtualIts {
     Lpis* lpis_ = nullptr;
     GuestMemory memory_{};
     ItsListener listener_{};
+    DirectLpis* direct_ = nullptr;
     unsigned event_bits_ = 0;
 
     std::atomic<bool> enabled_{false};
     std::atomic<bool> work_{false};
     bool stalled_ = false;
+    bool executed_ = false; // the command at GITS_CREADR, but the host's ITS has to follow yet
     u64 cbaser_ = 0;
     u64 cwriter_ = 0;
     u64 creadr_ = 0;

@@ -155,6 +155,9 @@ VirtualIts::Outcome VirtualIts::map_device(const ItsCommand& command) {
     if (listener_.device != nullptr) {
         listener_.device(listener_.context, device); // a device that is mapped anew has no events yet
     }
+    if (direct_ != nullptr) {
+        direct_->unmap_device(device);
+    }
     return ItsFault::none;
 }
 
@@ -169,6 +172,9 @@ VirtualIts::Outcome VirtualIts::map_collection(const ItsCommand& command) {
         return ItsFault::redistributor_out_of_range;
     }
     lpis_->map_collection(static_cast<unsigned>(collection), valid ? static_cast<u8>(target) : no_vcpu);
+    if (direct_ != nullptr) {
+        direct_->routes_changed();
+    }
     return ItsFault::none;
 }
 
@@ -190,9 +196,12 @@ VirtualIts::Outcome VirtualIts::map_event(const ItsCommand& command, u32 lpi) {
     if (!store(entry, EventEntry::Valid::mask | EventEntry::INTID::of(lpi))) {
         return ItsFault::table_not_in_memory;
     }
-    const VcpuMask mask = lpis_->map(lpi, static_cast<u8>(collection));
+    VcpuMask mask = lpis_->map(lpi, static_cast<u8>(collection));
     if (listener_.event != nullptr) {
         listener_.event(listener_.context, device, event, lpi);
+    }
+    if (direct_ != nullptr) {
+        mask |= direct_->map(device, event, lpi);
     }
     return mask;
 }
@@ -201,9 +210,9 @@ VirtualIts::Outcome VirtualIts::move_event(const ItsCommand& command) {
     const u64 collection = ItsWord2::ICID::get(command[2]);
     Ipa entry;
     u32 lpi = 0;
-    if (const ItsFault fault = find(static_cast<u32>(ItsWord0::DeviceID::get(command[0])),
-                                    static_cast<u32>(ItsWord1::EventID::get(command[1])), entry, lpi);
-        fault != ItsFault::none) {
+    const auto device = static_cast<u32>(ItsWord0::DeviceID::get(command[0]));
+    const auto event = static_cast<u32>(ItsWord1::EventID::get(command[1]));
+    if (const ItsFault fault = find(device, event, entry, lpi); fault != ItsFault::none) {
         return fault;
     }
     if (collection >= max_collections) {
@@ -212,7 +221,14 @@ VirtualIts::Outcome VirtualIts::move_event(const ItsCommand& command) {
     if (lpis_->collection_target(static_cast<unsigned>(collection)) == no_vcpu) {
         return ItsFault::collection_not_mapped;
     }
-    return lpis_->move(lpi, static_cast<u8>(collection));
+    VcpuMask mask = lpis_->move(lpi, static_cast<u8>(collection));
+    if (listener_.moved != nullptr) {
+        listener_.moved(listener_.context, device, event);
+    }
+    if (direct_ != nullptr) {
+        mask |= direct_->rerouted(device, event, lpi);
+    }
+    return mask;
 }
 
 VirtualIts::Outcome VirtualIts::move_all(const ItsCommand& command) {
@@ -234,7 +250,7 @@ VirtualIts::Outcome VirtualIts::event_command(ItsOpcode opcode, u32 device, u32 
         return lpis_->reload(lpi);
     }
     if (opcode == ItsOpcode::raise) {
-        return lpis_->arrive(lpi);
+        return lpis_->signal(lpi);
     }
     if (opcode == ItsOpcode::clear) {
         return lpis_->clear(lpi);
@@ -245,7 +261,9 @@ VirtualIts::Outcome VirtualIts::event_command(ItsOpcode opcode, u32 device, u32 
     if (listener_.event != nullptr) {
         listener_.event(listener_.context, device, event, 0);
     }
-    return lpis_->unmap(lpi);
+    VcpuMask mask = direct_ != nullptr ? direct_->map(device, event, 0) : 0;
+    mask |= lpis_->unmap(lpi);
+    return mask;
 }
 
 } // namespace atl::vgic

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Payload its_edu: messages of a real device (QEMU's `edu`, docs/specs/edu.rst there) through the VM's own ITS: the events
 // that were mapped arrive as the LPIs and at the CPUs that the guest chose, and nothing else does. Boot argument
-// its.neighbour: a VM without that device, which has mapped the same DeviceID and events and must get none of them.
+// its.neighbour: a VM without that device, which has mapped the same DeviceID and events and must get none of them. its.count:
+// a thousand messages to a CPU that is awake, and a thousand to one in WFI; then time to look at what EL2 had
+// to do with them.
 #include "guests/bare/rt/edu.hpp"
 #include "guests/bare/rt/its.hpp"
 
@@ -146,6 +148,28 @@ void unmapped_events(u32 device, u64 msi) {
     report("its_edu.its_on", comes(0, lpi + 3) && taken_in_all() == 2);
 }
 
+void count(u64 msi) {
+    constexpr u32 messages = 1000;
+    lpi_forget();
+    edu_aim(msi, message_address, 3); // its registers are the device's own: no exit
+    for (u32 i = 1; i <= 2 * messages; ++i) {
+        if (i > messages) {
+            mask_irqs();
+            edu_message(edu);
+            wfi();
+            unmask_irqs();
+        } else {
+            edu_message(edu);
+        }
+        const u64 end = now() + BARE_READ("cntfrq_el0");
+        while (lpi_taken(0, lpi + 3) < i && now() < end) {
+        }
+    }
+    report_equal("its_edu.messages", lpi_taken(0, lpi + 3), 2 * messages);
+    put("its_edu: counted\n");
+    pause_us(5'000'000);
+}
+
 void drive() {
     const u64 msi = edu_find(&edu, 1) != 0 ? edu_msi(edu) : 0;
     report("its_edu.found", msi != 0);
@@ -156,6 +180,9 @@ void drive() {
     const auto device = static_cast<u32>((edu.config - edu_ecam) >> 12); // its RequesterID
     start_its();
     map_events(device);
+    if (has_option("its.count")) {
+        return count(msi);
+    }
     mapped_events(device, msi);
     moved(device, msi);
     unmapped_events(device, msi);

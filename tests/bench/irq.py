@@ -21,6 +21,7 @@ FLOOR = (f"{BARE_MACHINE},highmem=off", 2, [*EDU, "-kernel", "build/guests/bare/
 SMMU = f"{EL2_MACHINE},iommu=smmuv3"
 RUNS = {"": (SMMU, 2, [*EDU, *atoll("bench-irq")]),
         "vi": (SMMU, 2, [*EDU, *atoll("bench-irq-vi")]),
+        "direct": (SMMU.replace("gic-version=3", "gic-version=4"), 2, [*EDU, *atoll("bench-irq")]),
         "alone": (EL2_MACHINE, 1, atoll("bench-late-alone")),
         "shared": (EL2_MACHINE, 1, atoll("bench-late-shared"))}
 # (run, row of the payload): what it is
@@ -33,7 +34,9 @@ ROWS = {("", "eoir_write"): "EOIR write: no exit",
         ("", "timer_wfi"): "timer's deadline, vCPU in WFI",
         ("", "intx"): "a device's INTx line (level SPI)",
         ("", "lpi_int"): "LPI by the ITS's INT command",
+        ("direct", "lpi_int"): "the same, injected directly (GICv4)",
         ("", "lpi_msi"): "LPI by a device's message",
+        ("direct", "lpi_msi"): "that, injected directly (GICv4)",
         ("vi", "eoir_write"): "by VI alone: EOIR write",
         ("vi", "sgi_self"): "by VI alone: SGI to self",
         ("vi", "sgi_whole"): "by VI alone: SGI to self, and back",
@@ -70,7 +73,7 @@ def measure():
         if buckets:
             late[name] = buckets
         measured.update({(name, row): figures for row, figures in rows.items() if (name, row) in ROWS})
-    return measured, {("", row): figures[0] for row, figures in floor.items()}, late
+    return measured, {(name, row): figures[0] for row, figures in floor.items() for name in ("", "direct")}, late
 
 
 def read_committed():

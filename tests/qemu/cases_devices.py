@@ -4,6 +4,9 @@ from case import ALL_DONE, BOTH_UP, DISKS, FOCUS, MONITOR, SILENT, SMALL, Absent
 from cases_linux import DEMO
 
 DEVICE_MACHINE = "virtualization=on,gic-version=3,iommu=smmuv3"
+DIRECT_MACHINE = "virtualization=on,gic-version=4,iommu=smmuv3"
+SOFTWARE = Expect(r"LPIs of devices are injected by software: the ITS has no virtual LPIs \(GICv3\)")
+INJECTED = Expect("GICv4: LPIs of devices are injected directly")
 DISK = disk(64, "reef")
 
 
@@ -129,20 +132,24 @@ def spoil(offset, value, *told):
 
 
 DEVICE_CASES = [
-    *[Case(f"devices-{series}", f"stock drivers of {series} on devices of the guest's own: disks and network cards move data",
-           [*BOTH_UP, Send(FOCUS["alpha"], 0.3),
+    *[Case(f"devices-{series}{name}", f"stock drivers of {series} on devices of the guest's own: disks and network cards move data{how}",
+           [log, *BOTH_UP, Send(FOCUS["alpha"], 0.3),
             *block_device("alpha", "nvme0n1"), *block_device("alpha", "vda"), *network_card("alpha", 4, "e1000e"),
             *network_card("alpha", 5, "igb"), *network_card("alpha", 6, "virtio_net"),
             # Its own ITS makes LPIs of their messages. [a line for each vector of five devices]
             *shell("alpha", "echo lpis: $(grep -cE 'ITS-(PCI-)?MSI' /proc/interrupts)", r"lpis: (?:1\d|2\d)"),
             Send(MONITOR, 0.5), Send("devices\r", 0.5), Expect("0000:00:02.0"), Send("irqs alpha\r", 0.5),
-            Expect(r"vCPU 1 LPIs enabled"), Expect(r"ITS enabled, queue at 0x\w+, .* 0 refused .* LPIs signalled"),
+            Expect(r"vCPU 1 LPIs enabled"), *seen, Expect(r"ITS enabled, queue at 0x\w+, .* 0 refused .* LPIs signalled"),
             # A new life: everything is reset, and works again.
             *shell("alpha", "reboot -f", r"atoll: alpha is up"), *block_device("alpha", "nvme0n1"),
             *network_card("alpha", 4, "e1000e"), *shell("beta", "echo beside-$((40+2))", "beside-42")],
-           f"devices-{series}", ("DMA-1", "DMA-2"), machine=DEVICE_MACHINE, cpu=cpu, timeout=400, kernels=(series,),
+           f"devices-{series}", ("DMA-1", "DMA-2", *ids), machine=machine, cpu=cpu, timeout=400, kernels=(series,),
            extra=plug(NVME, VIRTIO_BLK, E1000E, IGB, VIRTIO_NET))
-      for series, cpu in (("6.1", "cortex-a72"), ("6.12", "neoverse-n1"))],
+      for series, cpu, name, machine, how, log, seen, ids in (
+          ("6.1", "cortex-a72", "", DEVICE_MACHINE, "", SOFTWARE, [], ()),
+          ("6.12", "neoverse-n1", "", DEVICE_MACHINE, "", SOFTWARE, [], ()),
+          ("6.1", "cortex-a72", "-direct", DIRECT_MACHINE, "; their messages do not go through EL2", INJECTED,
+           [Expect(r"vCPU 0 vPE 0, (?:not )?resident: [1-9]\d* events direct"), Expect(r"vCPU 1 vPE 1, ")], ("ITS-3",)))],
     *[Case(f"devices-edu-{series}", "edu.ko, a driver of dma-bufs, on a device of the guest's own: it reads and writes what alpha shares, "
            f"and nothing else of alpha's, {series}",
            edu_script(), f"devices-edu-{series}", ("DMA-1", "DMA-5", "SHARE-4"), machine=DEVICE_MACHINE, cpu=cpu, timeout=300,
@@ -153,7 +160,7 @@ DEVICE_CASES = [
           *block_device("alpha", "nvme0n1"), *network_card("alpha", 4, "e1000e"), *network_card("alpha", 6, "virtio_net"),
           *shell("alpha", "grep -cE ' Level +(nvme|eth|virtio)' /proc/interrupts", r"\n(?:\[alpha\] )?[2-4]\r*\n")],
          "devices-intx", ("DMA-1",), machine=DEVICE_MACHINE, timeout=240, extra=plug(NVME, VIRTIO_BLK, E1000E, IGB, VIRTIO_NET)),
-    Case("devices-two", "each of two guests has a device; one is switched off in the middle of a transfer, the other goes on",
+    *[Case(f"devices-two{name}", "each of two guests has a device; one is switched off in the middle of a transfer, the other goes on",
          [*BOTH_UP,
           # Alpha has no ITS: its disk's messages are SPIs.
           *shell("alpha", "echo lpis: $(grep -c ITS- /proc/interrupts), spis: $(grep -cE 'MSI.* nvme' /proc/interrupts)",
@@ -163,8 +170,9 @@ DEVICE_CASES = [
           Send(MONITOR, 1.0), Send("stop alpha\r", 0.5), Expect(r"\[atoll\] alpha: is off"),
           Send("start alpha\r", 0.5), *network_card("beta", 4, "e1000e"), Expect(r"atoll: alpha is up"),
           *block_device("alpha", "nvme0n1")],
-         "devices-two", ("DMA-2", "DMA-3"), machine=DEVICE_MACHINE, timeout=300,
-         extra=plug(NVME, (user_net(4), "e1000e,netdev=net4,addr=3"))),
+         "devices-two", ("DMA-2", "DMA-3"), machine=machine, smp=smp, timeout=300,
+         extra=plug(NVME, (user_net(4), "e1000e,netdev=net4,addr=3")))
+      for name, machine, smp in (("", DEVICE_MACHINE, 2), ("-direct", DIRECT_MACHINE, 1))],
     Case("devices-msix", "bad MSI-X entries of one guest: its own device is deaf, or stopped and named; others go on; a rebind or a "
          "reboot mends it",
          [*BOTH_UP, *network_card("beta", 4, "e1000e"),
@@ -209,6 +217,21 @@ DEVICE_CASES = [
            ALL_DONE, "its-edu", ("DMA-6", "ITS-1"), machine=DEVICE_MACHINE, cpu=cpu, smp=smp, timeout=90,
            extra=("-device", "edu,dma_mask=0xffffffffffffffff,addr=2"))
       for name, cpu, smp in (("", "cortex-a72", 2), ("-one-cpu", "neoverse-n1", 1))],
+    *[Case(f"its-edu-{name}", "the same with a GICv4: " + shows, [INJECTED, *ALL_DONE], bundle, ("DMA-6", "ITS-1", "ITS-3"),
+           machine=DIRECT_MACHINE, cpu=cpu, smp=smp, timeout=90, extra=("-device", "edu,dma_mask=0xffffffffffffffff,addr=2"))
+      for name, bundle, cpu, smp, shows in (
+          ("direct", "its-edu", "cortex-a72", 2, "messages become pending without EL2"),
+          ("direct-one-cpu", "its-edu", "max", 1, "doorbells wake who is not loaded"),
+          ("direct-off", "its-edu-software", "cortex-a72", 2, "its manifest wants them to go through EL2"))],
+    *[Case(f"its-count-{kind}{name}", f"2000 messages of a device: {shows}",
+           [log, Expect(line("alpha", "PASS its_edu.messages")), Expect("its_edu: counted"), Send(MONITOR, 0.3),
+            Send("stats alpha\r", 0.3), Expect(rf"exits interrupt {exits}\r*\n"), *ALL_DONE],
+           f"its-count-{kind}", ("ITS-3",), machine=machine, smp=1, timeout=90, extra=("-device", "edu,addr=2"))
+      for kind, name, machine, exits, shows, log in (
+          ("direct", "", DIRECT_MACHINE, r"\d{1,2}", "none of them is an exit", INJECTED),
+          ("direct", "-gicv3", DEVICE_MACHINE, r"[2-9]\d{3}", "the manifest wants what a GICv3 has not: an exit each, and a line",
+           Expect(r"alpha: LPIs are injected by software: the ITS has no virtual LPIs")),
+          ("software", "", DIRECT_MACHINE, r"[2-9]\d{3}", "an exit each, with a GICv4 too", INJECTED))],
     Case("dma-fault-injection", "an EL2 that forgets the SMMU's invalidation is caught: the device writes to a page that was reclaimed",
          [Expect(line("alpha", r"FAIL dma\.reclaimed_page_is_unchanged[^\r\n]*"))],
          "dma", ("DMA-5",), machine=DEVICE_MACHINE, timeout=90, image="build/atoll-fault.img", may_fail=True,

@@ -197,6 +197,9 @@ void Machine::load_registers(Vcpu& v) {
     }
     v.vm->last_on[v.cpu->index.value].vcpu = &v;
     kick_vcpus(*v.vm, vgic::load(v.vm->gic, v.index, h.lrs));
+    if (v.vpe != nullptr) {
+        v.vpe->load();
+    }
     v.hcr &= ~(arch::HcrEl2::TWI::mask | arch::HcrEl2::TWE::mask);
     h.hcr = v.hcr;
     h.pstate = v.pstate;
@@ -212,6 +215,9 @@ void Machine::save_registers(Vcpu& v) {
     v.pstate = h.pstate;
     v.sys.sp_el1 = h.sp;
     kick_vcpus(*v.vm, vgic::save(v.vm->gic, v.index, h.lrs));
+    if (v.vpe != nullptr) {
+        save_vpe(v);
+    }
     v.cpu->current = nullptr;
     if (v.keeps_time) {
         time_on_save(v, hw().counter);

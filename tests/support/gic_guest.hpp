@@ -5,6 +5,7 @@
 #pragma once
 #include <doctest/doctest.h>
 
+#include <functional>
 #include <memory>
 
 #include "lib/arch/icc.hpp"
@@ -18,6 +19,8 @@ struct TestVm {
     VirtualGic& gic = *owned;
     std::vector<LrFile> files;
     unsigned maintenance_count = 0;
+    std::function<void(unsigned v)> its_waits; // what el2/its.hpp its_step() does
+    std::function<void(unsigned v, bool load)> switched;
 
     bool gicv2;
     bool software;
@@ -73,6 +76,9 @@ struct TestVm {
 
     void load(unsigned v) {
         kick(vgic::load(gic, index(v), files[v]));
+        if (switched) {
+            switched(v, true);
+        }
         enter(v);
     }
     void load_all() {
@@ -80,13 +86,20 @@ struct TestVm {
             load(v);
         }
     }
-    void save(unsigned v) { kick(vgic::save(gic, index(v), files[v])); }
+    void save(unsigned v) {
+        kick(vgic::save(gic, index(v), files[v]));
+        if (switched) {
+            switched(v, false);
+        }
+    }
 
     /// Everything that happens at EL2 before the vCPU runs.
     void enter(unsigned v) {
         for (unsigned rounds = 0; loaded(v); ++rounds) {
             REQUIRE(rounds < 8);
-            if (gic.vcpu(index(v)).needs_flush()) {
+            if (its_waits && (gic.vcpu(index(v)).work.load() & work_its) != 0) {
+                its_waits(v);
+            } else if (gic.vcpu(index(v)).needs_flush()) {
                 kick(vgic::flush(gic, index(v), files[v]));
             } else if (files[v].maintenance_asserted()) {
                 ++maintenance_count;

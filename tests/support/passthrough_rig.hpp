@@ -20,6 +20,7 @@ struct PassthroughRig {
     std::unique_ptr<Passthrough> all = std::make_unique<Passthrough>();
     pci::VirtualBridge bridges[2]{};
     std::unique_ptr<ItsGuest> guests[2]; // with an ITS of their own
+    std::unique_ptr<vgic::DirectLpis> directs[2];
 
     void bring_up() {
         bus.seal();
@@ -41,6 +42,13 @@ struct PassthroughRig {
         for (u16 cpu = 0; cpu < 2; ++cpu) {
             REQUIRE(all->its.map_collection(cpu, u64{cpu} << 16).ok());
         }
+        if (its.virtual_lpis) {
+            for (unsigned cpu = 0; cpu < 2; ++cpu) {
+                all->vpe_homes[cpu].target = u64{cpu} << 16;
+                REQUIRE(all->vpe_homes[cpu].frame.init(ItsModel::vlpi_frame(cpu), all->its.coherent()).ok());
+            }
+            all->no_direct = {};
+        }
         all->mmio = bus.mmio();
         all->routes = {nullptr, [](const void*, u32 rid) { return Result<StreamId>(StreamId{rid}); },
                        [](const void*, u32 rid) { return Result<u32>(rid); },
@@ -59,6 +67,10 @@ struct PassthroughRig {
         }
         if (with_its) {
             guests[id - 1] = std::make_unique<ItsGuest>(m, id);
+        }
+        if (injects_directly(m.world, m.vm(id))) {
+            directs[id - 1] = std::make_unique<vgic::DirectLpis>();
+            REQUIRE(attach_direct(m.world, m.vm(id), *directs[id - 1]).ok());
         }
         REQUIRE(assign_devices(m.world, m.vm(id), bridges[id - 1]).ok());
     }

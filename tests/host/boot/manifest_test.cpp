@@ -23,7 +23,7 @@ TEST_CASE("manifest: a full one") {
         alpha { cpus = <2>; memory-mib = <256>; kernel = "linux"; ramdisk = "rootfs"; bootargs = "console=ttyAMA0";
                 share-with = "beta", "raw1"; start-after = "beta"; devices = "0000:00:02.0", "0000:01:1f.7"; };
         beta { memory-mib = <64>; kernel = "linux"; share-with = "alpha"; share-window-mib = <64>; console-focus;
-               on-crash = "restart"; msi = "mbi"; interrupts = "vi"; };
+               on-crash = "restart"; msi = "mbi"; lpis = "software"; interrupts = "vi"; };
         raw1 { memory-mib = <2>; kernel = "payload"; start = "manual"; };)"));
     REQUIRE_MESSAGE(r.status.ok(), r.sentences.text());
     REQUIRE(r.manifest.vms.size() == 3);
@@ -55,6 +55,8 @@ TEST_CASE("manifest: a full one") {
     CHECK(beta.msi == el2::MsiKind::mbi);
     CHECK(alpha.interrupts == el2::InterruptMode::virtual_interface);
     CHECK(beta.interrupts == el2::InterruptMode::vi);
+    CHECK(alpha.lpis == el2::LpiKind::automatic);
+    CHECK(beta.lpis == el2::LpiKind::software);
     CHECK(beta.share_with == el2::vm_bit(VmId{1}));
     const el2::VmConfig& raw = r.manifest.vms[2];
     CHECK(raw.kernel.kind == el2::ImageKind::raw);
@@ -130,6 +132,8 @@ TEST_CASE("manifest: each mistake refuses its VM with its sentence, and the othe
          "start = \"later\": it is either \"manual\" or \"auto\""},
         {"memory-mib = <16>; kernel = \"linux\"; on-crash = <1>;",
          "on-crash = <1>: it is either \"stop\" or \"restart\""},
+        {"memory-mib = <16>; kernel = \"linux\"; lpis = \"fast\";",
+         "lpis = \"fast\": it is either \"software\" or \"direct\""},
         {"memory-mib = <16>; kernel = \"linux\"; msi = \"v2m\";",
          "msi = \"v2m\": it is either \"mbi\" or \"its\""},
         {"memory-mib = <16>; kernel = \"linux\"; interrupts = \"v\";",
