@@ -2,7 +2,9 @@
 // Payload its_hostile: an ITS in bad hands, from a fixed seed: registers of every width and at odd places, tables outside
 // memory, over each other and under the commands that use them, random commands, long queues of the longest ones. Nothing
 // is expected of the answers: it must come to its end, an ITS that is set up properly must work afterwards, and the other
-// guests must not notice.
+// guests must not notice. Boot argument its.device: half of the commands are about its edu device (docs/specs/edu.rst in QEMU),
+// which sends messages in between; with a GICv4 the host's ITS follows what these commands do.
+#include "guests/bare/rt/edu.hpp"
 #include "guests/bare/rt/its.hpp"
 
 using namespace atl;
@@ -17,6 +19,10 @@ constexpr u64 playground_bytes = 0x100'0000;
 constexpr u64 long_queue_bytes = 0x10'0000;
 constexpr u64 gicr_propbaser = 0x0070;
 constexpr u64 gicr_pendbaser = 0x0078;
+
+Edu edu;
+u64 msi = 0;
+u32 real_device = 0; // its DeviceID; 0: none
 
 u64 state = 0x243f'6a88'85a3'08d3;
 
@@ -65,6 +71,10 @@ ItsCommand any_command() {
     constexpr u8 opcodes[] = {0x01, 0x03, 0x04, 0x05, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f};
     const u64 opcode = pick(8) == 0 ? pick(256) : opcodes[pick(sizeof(opcodes))];
     ItsCommand c{{opcode | small_or_any() << 32, small_or_any(), small_or_any(), small_or_any()}};
+    if (real_device != 0 && pick(2) != 0) {
+        c.word[0] = opcode | u64{real_device} << 32;
+        c.word[1] = pick(16);
+    }
     switch (opcode) {
     case 0x08:
         c.word[1] = pick(32);
@@ -123,6 +133,10 @@ void batch() {
     }
     dsb();
     write64(its_base + gits_cwriter, end | pick(2));
+    for (unsigned i = 0; real_device != 0 && i < 4; ++i) {
+        edu_aim(msi, its_base + gits_translater, static_cast<u32>(pick(20)));
+        edu_message(edu);
+    }
     for (unsigned i = 0; i < 8; ++i) {
         static_cast<void>(read64(its_base + gits_creadr));
     }
@@ -197,7 +211,15 @@ void payload() {
     report("its_hostile.gic", gic_init(true) && its_there());
     set_irq_handler(lpi_handler);
     unmask_irqs();
-    report("its_hostile.sweep", sweep());
+    if (has_option("its.device")) {
+        msi = edu_find(&edu, 1) != 0 ? edu_msi(edu) : 0;
+        report("its_hostile.device", msi != 0);
+        edu_enable(edu, edu_master);
+        real_device = static_cast<u32>((edu.config - edu_ecam) >> 12);
+    } else {
+        report("its_hostile.sweep",
+               sweep()); // with a device, messages have a page that is not there to be read
+    }
     for (unsigned round = 0; round < rounds; ++round) {
         stir_registers();
         stir_tables();

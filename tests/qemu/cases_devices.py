@@ -223,6 +223,11 @@ DEVICE_CASES = [
           ("direct", "its-edu", "cortex-a72", 2, "messages become pending without EL2"),
           ("direct-one-cpu", "its-edu", "max", 1, "doorbells wake who is not loaded"),
           ("direct-off", "its-edu-software", "cortex-a72", 2, "its manifest wants them to go through EL2"))],
+    *[Case(f"its-hostile-direct{name}", "commands about a real device among random ones, and its messages: what the host's ITS is told of it "
+           "costs nobody else anything",
+           [INJECTED, *ALL_DONE], "its-hostile-device", ("ITS-2", "ITS-3"), machine=DIRECT_MACHINE, smp=smp, timeout=120,
+           extra=("-device", "edu,addr=2"))
+      for name, smp in (("", 2), ("-one-cpu", 1))],
     *[Case(f"its-count-{kind}{name}", f"2000 messages of a device: {shows}",
            [log, Expect(line("alpha", "PASS its_edu.messages")), Expect("its_edu: counted"), Send(MONITOR, 0.3),
             Send("stats alpha\r", 0.3), Expect(rf"exits interrupt {exits}\r*\n"), *ALL_DONE],
