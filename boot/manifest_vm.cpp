@@ -8,10 +8,9 @@ namespace atl::boot {
 namespace {
 
 constexpr std::string_view known[] = {
-    "cpus",          "memory-mib",       "kernel",  "ramdisk",       "bootargs",
-    "share-with",    "share-window-mib", "devices", "start",         "start-after",
-    "console-focus", "on-crash",         "clock",   "msi",           "interrupts",
-    "lpis",          "phandle",          "linux,phandle",
+    "cpus",       "memory-mib", "kernel",      "ramdisk",       "bootargs", "share-with", "share-window-mib",
+    "devices",    "start",      "start-after", "console-focus", "on-crash", "clock",      "msi",
+    "interrupts", "lpis",       "phandle",     "linux,phandle",
 };
 
 /// Typos are the commonest mistake, and a property read twice is the oddest.

@@ -43,7 +43,8 @@ bool injects_directly(const World& world, const Vm& vm) {
     if (vm.its == nullptr || vm.config->devices.empty() || vm.config->lpis == LpiKind::software) {
         return false;
     }
-    const std::string_view why = world.passthrough->no_direct;
+    const std::string_view why = vm.gic.in_software() ? "its CPU interface is software"
+                                                      : std::string_view(world.passthrough->no_direct);
     if (!why.empty() && vm.config->lpis == LpiKind::direct) {
         log::warn("{}: LPIs are injected by software: {}", vm.name(), why);
     }

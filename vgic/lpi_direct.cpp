@@ -58,6 +58,10 @@ VcpuMask Lpis::groups_changed() {
     return mask;
 }
 
+bool Lpis::is_direct(u32 n) const {
+    return direct_ != nullptr && direct_->owned(n);
+}
+
 bool Lpis::direct_pending(unsigned v) const {
     return direct_ != nullptr && direct_->vpe(v).pending();
 }

@@ -119,9 +119,10 @@ class Lpis {
     void collect_own(unsigned v);
     VcpuLpis& vcpu(unsigned v) { return vcpus_[v]; }
     u32 deliverable(unsigned v, u32 word) const { return vcpus_[v].pending[word] & configured_[word]; }
-    /// Deliverable at `v`, once it is pending there.
+    /// Deliverable at `v` by a list register, once it is pending there.
     bool listable(unsigned v, u32 n) const {
-        return vcpus_[v].enabled && (configured_[n / 32] & bit(n)) != 0;
+        return vcpus_[v].enabled && (configured_[n / 32] & bit(n)) != 0 &&
+               !(direct_ != nullptr && is_direct(n));
     }
     u8 priority(u32 n) const { return config_[n] & priority_mask_; }
     /// The most urgent priority of what is pending and enabled; VcpuLpis::idle: nothing.
@@ -140,6 +141,9 @@ class Lpis {
     VcpuMask groups_changed();
     /// Of a vCPU that is not loaded: a direct one may be pending.
     bool direct_pending(unsigned v) const;
+
+    /// It pends in a vPE's table, if it pends.
+    bool is_direct(u32 n) const;
 
     /// For the monitor: by vCPU, what is pending. Caller: dist_lock.
     void dump(const TextSink& sink) const;

@@ -109,7 +109,8 @@ struct DirectVm : ItsVm {
             const u32 n = lpi - gic::first_lpi;
             count += lpis->vcpu(v).pending[n / 32] >> (n % 32) & 1;
             count += model.pends(static_cast<u16>(first_vpe + v), lpi) ? 1 : 0;
-            for (const u64 lr : files[v].lrs) {
+            for (unsigned slot = 0; slot < files[v].count(); ++slot) {
+                const u64 lr = files[v].peek(slot);
                 count +=
                     loaded(v) && gic::IchLr::VINTID::get(lr) == lpi && gic::IchLr::Pending::test(lr) ? 1 : 0;
             }

@@ -104,6 +104,19 @@ TEST_CASE("direct: MOVI, MAPC and DISCARD take pending state along, or away, as 
     CHECK(vm.model.virtual_events() == 0);
 }
 
+TEST_CASE("direct: what arrives in software of a direct LPI pends in its vPE's table, also when a list "
+          "register is free") {
+    DirectVm vm;
+    vm.boot_its();
+    vm.map_some();
+    vm.kick(vm.lpis->arrive(lpi + 3)); // as of a message that was under way when the event became direct
+    vm.enter_all();
+    CHECK(vm.model.pends(vpe0, lpi + 3));
+    CHECK(vm.places(lpi + 3) == 1);
+    CHECK(vm.take(0) == lpi + 3);
+    CHECK(vm.take(0) == 0);
+}
+
 TEST_CASE("direct: GITS_CREADR does not move on before the host's ITS has followed") {
     DirectVm vm;
     vm.boot_its();
