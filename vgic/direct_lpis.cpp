@@ -332,8 +332,18 @@ VcpuMask DirectLpis::refresh_allowed(unsigned v) {
 
 void DirectLpis::dump(const TextSink& sink) {
     for (unsigned v = 0; v < gic_->vcpu_count(); ++v) {
-        format_to(sink, "vCPU {} vPE {}, {}: {} events direct, {} slow descheduled\n", v, vpe_id(v),
-                  vpes_[v].resident() ? "resident" : "not resident", mapped(v), vpes_[v].timeouts());
+        const Pa table = vpes_[v].table();
+        unsigned pending = 0;
+        its_io::refresh(table, pending_bytes, host_->coherent());
+        for (u64 at = gic::first_lpi / 8; at < pending_bytes; at += sizeof(u64)) {
+            for (u64 word = its_io::load64(table + at); word != 0; word &= word - 1) {
+                ++pending;
+            }
+        }
+        format_to(sink,
+                  "vCPU {} vPE {}, {}: {} events direct, {} pending in its table, {} slow descheduled\n", v,
+                  vpe_id(v), vpes_[v].resident() ? "resident" : "not resident", mapped(v), pending,
+                  vpes_[v].timeouts());
     }
 }
 

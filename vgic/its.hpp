@@ -65,7 +65,7 @@ class Its {
     Status map_direct(u32 device, u32 event, u32 vlpi, u16 vpe, u32 doorbell);
     /// With its pending state.
     Status move_direct(u32 device, u32 event, u16 from, u16 to);
-    /// DISCARD, CLEAR, INV or INT of such an event.
+    /// DISCARD, CLEAR or INV of such an event.
     Status command_direct(gic::ItsOpcode opcode, u32 device, u32 event, u16 vpe);
     Status raise_direct(u32 device, u32 event); // INT, in order with other commands
     /// What was sent to the vPE so far is in its table.

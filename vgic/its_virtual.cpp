@@ -68,8 +68,7 @@ Status Its::command_direct(ItsOpcode opcode, u32 device, u32 event, u16 vpe) {
     }
     const ItsCommand command = opcode == ItsOpcode::discard ? its_command::discard(device, event)
                                : opcode == ItsOpcode::clear ? its_command::clear(device, event)
-                               : opcode == ItsOpcode::inv   ? its_command::inv(device, event)
-                                                            : its_command::raise(device, event);
+                                                            : its_command::inv(device, event);
     ATOLL_TRY(put(command));
     return finish_vpe(vpe);
 }

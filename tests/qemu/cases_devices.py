@@ -131,6 +131,15 @@ def spoil(offset, value, *told):
                  "dd if=/dev/nvme0n1 of=/dev/null bs=4k count=1 iflag=direct", *told, "completion polled") + [Expect(r"1\+0 records out")]
 
 
+# Where the host injects directly: the monitor says of an LPI that it is, and a network card goes on while its vectors move.
+AFFINITY = "for q in $(grep eth /proc/interrupts | cut -d: -f1); do echo $i >/proc/irq/$q/smp_affinity; done"
+MOVES = [
+    Send("irq alpha 8192\r", 0.5), Expect(r"LPI 8192: .*\r*\n *direct: event 0 of device \w+, to vPE \d of vCPU \d"),
+    *shell("alpha", f"for i in 1 2 1 2 3; do {AFFINITY}; tftp -b 1400 -g -l /tmp/got -r {SMALL.rsplit('/', 1)[1]} 10.0.4.2; "
+           "sha256sum /tmp/got; done; echo moved-$((20+2))", *[Digest(SMALL)] * 5, "moved-22"),
+    *shell("alpha", "echo 0 >/sys/devices/system/cpu/cpu1/online; echo off-$((20+3))", "off-23"), *fetch("alpha", 4),
+    *shell("alpha", "echo 1 >/sys/devices/system/cpu/cpu1/online; echo on-$((20+4))", "on-24"), *fetch("alpha", 4)]
+
 DEVICE_CASES = [
     *[Case(f"devices-{series}{name}", f"stock drivers of {series} on devices of the guest's own: disks and network cards move data{how}",
            [log, *BOTH_UP, Send(FOCUS["alpha"], 0.3),
@@ -140,16 +149,18 @@ DEVICE_CASES = [
             *shell("alpha", "echo lpis: $(grep -cE 'ITS-(PCI-)?MSI' /proc/interrupts)", r"lpis: (?:1\d|2\d)"),
             Send(MONITOR, 0.5), Send("devices\r", 0.5), Expect("0000:00:02.0"), Send("irqs alpha\r", 0.5),
             Expect(r"vCPU 1 LPIs enabled"), *seen, Expect(r"ITS enabled, queue at 0x\w+, .* 0 refused .* LPIs signalled"),
+            *more,
             # A new life: everything is reset, and works again.
             *shell("alpha", "reboot -f", r"atoll: alpha is up"), *block_device("alpha", "nvme0n1"),
             *network_card("alpha", 4, "e1000e"), *shell("beta", "echo beside-$((40+2))", "beside-42")],
            f"devices-{series}", ("DMA-1", "DMA-2", *ids), machine=machine, cpu=cpu, timeout=400, kernels=(series,),
            extra=plug(NVME, VIRTIO_BLK, E1000E, IGB, VIRTIO_NET))
-      for series, cpu, name, machine, how, log, seen, ids in (
-          ("6.1", "cortex-a72", "", DEVICE_MACHINE, "", SOFTWARE, [], ()),
-          ("6.12", "neoverse-n1", "", DEVICE_MACHINE, "", SOFTWARE, [], ()),
-          ("6.1", "cortex-a72", "-direct", DIRECT_MACHINE, "; their messages do not go through EL2", INJECTED,
-           [Expect(r"vCPU 0 vPE 0, (?:not )?resident: [1-9]\d* events direct"), Expect(r"vCPU 1 vPE 1, ")], ("ITS-3",)))],
+      for series, cpu, name, machine, how, log, seen, more, ids in (
+          ("6.1", "cortex-a72", "", DEVICE_MACHINE, "", SOFTWARE, [], [], ()),
+          ("6.12", "neoverse-n1", "", DEVICE_MACHINE, "", SOFTWARE, [], [], ()),
+          ("6.1", "cortex-a72", "-direct", DIRECT_MACHINE, "; their messages do not go through EL2, also while they move "
+           "from CPU to CPU and when one is off", INJECTED,
+           [Expect(r"vCPU 0 vPE 0, (?:not )?resident: [1-9]\d* events direct"), Expect(r"vCPU 1 vPE 1, ")], MOVES, ("ITS-3",)))],
     *[Case(f"devices-edu-{series}", "edu.ko, a driver of dma-bufs, on a device of the guest's own: it reads and writes what alpha shares, "
            f"and nothing else of alpha's, {series}",
            edu_script(), f"devices-edu-{series}", ("DMA-1", "DMA-5", "SHARE-4"), machine=DEVICE_MACHINE, cpu=cpu, timeout=300,
