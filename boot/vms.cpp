@@ -14,6 +14,7 @@
 #include "el2/lifecycle.hpp"
 #include "el2/passthrough.hpp"
 #include "el2/switch_hw.hpp"
+#include "el2/vm_time.hpp"
 #include "lib/log.hpp"
 
 namespace atl::boot {
@@ -143,6 +144,7 @@ Status wire_devices(el2::World& world, el2::Vm& vm, unsigned priority_bits) {
     vm.gicr_bytes = gic.gicv2 ? 0 : vm.vcpu_count * el2::guest_map::gicr_stride;
     gic.timer_pintid = static_cast<u16>(world.intids.virtual_timer);
     ATOLL_TRY(vm.gic.init(gic));
+    vm.gic.history().set_clock(el2::guest_clock(vm));
     if (vm.config->msi == el2::MsiKind::its && !gic.gicv2) {
         el2::VmIts* const its = make<el2::VmIts>(world);
         if (its == nullptr) {
@@ -172,6 +174,7 @@ Status build_vm(Host& host, const el2::VmConfig& config, std::array<unsigned, ma
     vm->world = &world;
     vm->id = config.id;
     vm->vcpu_count = config.vcpus;
+    vm->short_sgis.store(config.vcpus, std::memory_order_relaxed);
     vm->id_registers = el2::sanitise_id_registers(world.host_ids, world.geometry.ipa_bits);
     for (unsigned i = 0; i < config.vcpus; ++i) {
         ATOLL_TRY(make_vcpu(world, *vm, i, least_loaded(world, load)));

@@ -147,7 +147,29 @@ Vm* vm_and_rest(Context c, std::string_view& rest) {
     return rest.empty() ? nullptr : find_vm(c.world, std::string_view(c.argument.data(), space));
 }
 
+/// Takes `word` and what is in front of it off the end.
+bool take_last_word(std::string_view& text, std::string_view word) {
+    if (text.size() <= word.size() || text[text.size() - word.size() - 1] != ' ' ||
+        std::string_view(text.data() + text.size() - word.size(), word.size()) != word) {
+        return false;
+    }
+    text.remove_suffix(word.size());
+    while (!text.empty() && text.back() == ' ') {
+        text.remove_suffix(1);
+    }
+    return true;
+}
+
+/// SGIs lose their short way, too, so that each says by whom it was sent.
+void watch(Vm& vm, u32 intid) {
+    vm.short_sgis.store(intid == vgic::History::nothing ? vm.vcpu_count : 0, std::memory_order_relaxed);
+    kick_vcpus(vm, vm.gic.watch(intid));
+}
+
+/// irq VM INTID [watch|unwatch]
 void cmd_irq(Context c) {
+    const bool end = take_last_word(c.argument, "unwatch");
+    const bool begin = !end && take_last_word(c.argument, "watch");
     std::string_view number;
     Vm* const vm = vm_and_rest(c, number);
     u32 intid = 0;
@@ -157,9 +179,18 @@ void cmd_irq(Context c) {
         intid = 10 * intid + static_cast<u32>(ch - '0');
     }
     if (!decimal) {
-        say(c.world, "usage: irq VM INTID\n");
-    } else if (!vm->gic.explain(intid, console_of(c.world)).ok()) {
+        say(c.world, "usage: irq VM INTID [watch|unwatch]\n");
+        return;
+    }
+    if (end) {
+        watch(*vm, vgic::History::nothing);
+    }
+    if (!vm->gic.explain(intid, console_of(c.world)).ok()) {
         say(c.world, "irq: {} has no interrupt {}\n", vm->name(), intid);
+    } else if (begin) {
+        watch(*vm, intid);
+        say(c.world, "irq: from now on {} takes the long way, and everything about {} is recorded\n",
+            vm->name(), intid);
     }
 }
 
@@ -277,7 +308,10 @@ constexpr Command commands[] = {
     {"stats", "[VM]  exits by cause, switches, idle time, memory", cmd_stats},
     {"pages", "pages of host memory by state", cmd_pages},
     {"irqs", "VM  interrupts that are not idle, and where each sits", cmd_irqs},
-    {"irq", "VM INTID  all about one interrupt: its state, where it sits, why it waits", cmd_irq},
+    {"irq",
+     "VM INTID [watch|unwatch]  all about one interrupt: its state, where it sits, why it waits, its last "
+     "events",
+     cmd_irq},
     {"walk", "VM IPA  stage-2 table entries for an address", cmd_walk},
     {"devices", "[ste]  PCI functions, their VMs, streams, messages and faults; the stream table entries",
      cmd_devices},

@@ -75,7 +75,7 @@ Action finish_read(Vcpu& vcpu, u64 esr, u64 value) {
     const Vm& vm = *vcpu.vm;
     const u64 list = value & elsewhere; // nothing but TargetList when it is below its end
     const auto index = static_cast<unsigned>(std::countr_zero(list)); // 64: nobody
-    if (index >= vm.vcpu_count || (list >> index) != 1) {
+    if (index >= vm.short_sgis.load(std::memory_order_relaxed) || (list >> index) != 1) {
         return send_sgi(vcpu, vgic::SgiRegister::sgi1r, value);
     }
     Vcpu& target = *vm.vcpus[index];

@@ -4,6 +4,7 @@
 // while the VM runs.
 #pragma once
 #include <array>
+#include <atomic>
 
 #include "el2/idregs.hpp"
 #include "el2/page_pool.hpp"
@@ -53,6 +54,8 @@ struct Vm {
     World* world = nullptr;
     VmId id{};
     unsigned vcpu_count = 0;
+    std::atomic<u32> short_sgis{
+        0};             // vCPUs that an SGI has a short way to: all, or none while an INTID is watched
     u64 gicr_bytes = 0; // of all redistributors; 0 with a GICv2
     Vcpu* vcpus[max_vcpus_per_vm] = {};
     u64 cntvoff = 0;       // of CNTVOFF_EL2 while a vCPU is loaded

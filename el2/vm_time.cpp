@@ -101,6 +101,14 @@ u64 virtual_offset(Vm& vm, u64 now) {
     return vm.run_clock.offset(now, waiting_since(vm));
 }
 
+vgic::GuestClock guest_clock(Vm& vm) {
+    return {&vm, [](void* context) {
+                Vm& its = *static_cast<Vm*>(context);
+                const u64 now = hw::counter();
+                return its.world->scale.ticks_to_ns(now - virtual_offset(its, now)) / 1000;
+            }};
+}
+
 bool time_stands(Vcpu& vcpu) {
     Vm& vm = *vcpu.vm;
     if (!vm.run_time) {

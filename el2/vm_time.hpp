@@ -32,6 +32,8 @@ u64 virtual_offset(Vm& vm, u64 now);
 inline u64 physical_offset(Vm& vm, u64 now) {
     return vm.run_time ? virtual_offset(vm, now) : 0;
 }
+/// What interrupts' events are stamped with [vgic/history.hpp].
+vgic::GuestClock guest_clock(Vm& vm);
 /// The VM's count stands still because others of its vCPUs wait: a timer of this one does not come nearer.
 bool time_stands(Vcpu& vcpu);
 

@@ -25,6 +25,8 @@ constexpr const char* to_string(LockRank rank) {
         return "vgic_dist";
     case LockRank::vgic_vcpu:
         return "vgic_vcpu";
+    case LockRank::vgic_history:
+        return "vgic_history";
     case LockRank::scheduler:
         return "scheduler";
     case LockRank::vm_clock:

@@ -19,6 +19,7 @@ enum class LockRank : u8 {
     device,        // one emulated device (drives interrupt lines and the console)
     vgic_dist,     // one VM's virtual distributor
     vgic_vcpu,     // one vCPU's interrupt state
+    vgic_history,  // one VM's last interrupt events
     scheduler,     // one pCPU's run queue
     vm_clock,      // one VM's count of run time
     smmu_queue,    // each SMMU's command queue
@@ -27,7 +28,7 @@ enum class LockRank : u8 {
     console,
     log,
 };
-constexpr unsigned lock_ranks = 15;
+constexpr unsigned lock_ranks = 16;
 static_assert(static_cast<unsigned>(LockRank::log) + 1 == lock_ranks);
 
 #if defined(ATOLL_DEBUG)

@@ -2,6 +2,8 @@
 // VirtualGic: the distributor's registers. Untrusted offsets, sizes and values; RAZ/WI for whatever does not
 // exist. Locks: dist_lock for SPI state, then single vCPU locks to look at list-register shadows. Spec:
 // [IHI0069 §12.8, §12.9].
+#include <bit>
+
 #include "vgic/lpis.hpp"
 
 namespace atl::vgic {
@@ -112,6 +114,37 @@ bool VirtualGic::await_sync(VcpuIndex caller, VcpuMask owners, u64 tag, VcpuMask
     return waiting;
 }
 
+/// For the monitor, what a register has just changed; `first` is the bank's.
+void VirtualGic::note_word(const Bank& bank, u32 first, WordRegister reg, u32 changed, u8 vcpu) {
+    if (reg == WordRegister::group) {
+        history_.note_change(first, changed & bank.group1, Happened::group, vcpu, 1);
+        history_.note_change(first, changed & ~bank.group1, Happened::group, vcpu, 0);
+        return;
+    }
+    static_assert(static_cast<unsigned>(Happened::deactivated) - static_cast<unsigned>(Happened::group) ==
+                  static_cast<unsigned>(WordRegister::clear_active));
+    history_.note_change(
+        first, changed,
+        static_cast<Happened>(static_cast<unsigned>(Happened::group) + static_cast<unsigned>(reg)), vcpu);
+}
+
+void VirtualGic::note_config(const Bank& bank, u32 first, u32 changed) {
+    history_.note_change(first, changed & bank.edge, Happened::edge, no_vcpu);
+    history_.note_change(first, changed & ~bank.edge, Happened::level, no_vcpu);
+}
+
+void VirtualGic::note_priority(const Bank& bank, u32 first, u32 changed, u8 vcpu) {
+    while (changed != 0) {
+        const u8 value = bank.priority[std::countr_zero(changed)];
+        u32 alike = 0;
+        for (u32 bits = changed; bits != 0; bits &= bits - 1) {
+            alike |= bank.priority[std::countr_zero(bits)] == value ? bits & -bits : 0;
+        }
+        history_.note_change(first, alike, Happened::priority, vcpu, value);
+        changed &= ~alike;
+    }
+}
+
 Access VirtualGic::spi_word_read(VcpuIndex caller, u64 offset) {
     const WordRegister reg = word_register(offset);
     const unsigned word = static_cast<unsigned>(offset % bytes_per_word_array / 4);
@@ -154,7 +187,9 @@ Access VirtualGic::spi_word_write(VcpuIndex caller, u64 offset, u32 value) {
         }
         listed = listed_spi_state(word - 1);
     }
-    const u32 changed = write_word(bank, reg, value, listed.active) & (bank.busy() | value);
+    const u32 written = write_word(bank, reg, value, listed.active);
+    const u32 changed = written & (bank.busy() | value);
+    note_word(bank, 32 * word, reg, written, no_vcpu);
     if (reg == WordRegister::set_active || reg == WordRegister::clear_active) {
         for (unsigned i = 0; i < 32; ++i) {
             const u32 bit = 1u << i;
@@ -199,6 +234,9 @@ VcpuMask VirtualGic::change_route(VcpuIndex caller, SpiBank& bank, unsigned i, u
     const u32 bit = 1u << i;
     VcpuMask mask = notify(bank, bit & bank.busy(), work_recall, caller); // the old target gives it up
     set_target(bank, i, route);
+    const u8 target = bank.target[i].load(std::memory_order_relaxed);
+    history_.note_change(gic::first_spi + 32 * static_cast<u32>(&bank - banks_.data()) + i, 1,
+                         target != no_vcpu ? Happened::routed : Happened::unrouted, no_vcpu, target);
     // After the store of the new target: what set_line raised meanwhile is seen here, or it saw the new
     // target.
     std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -307,6 +345,7 @@ Access VirtualGic::gicd_write(VcpuIndex caller, u64 offset, unsigned size, u64 v
             SpiBank& bank = banks_[half / 2 - 1];
             LockGuard dist(dist_lock_);
             const u32 changed = write_config(bank, half % 2 != 0, word);
+            note_config(bank, static_cast<u32>(16 * half & ~u64{31}), changed);
             return {0, notify(bank, changed & bank.busy(), work_refill, caller)};
         }
     }
@@ -320,6 +359,7 @@ Access VirtualGic::gicd_write(VcpuIndex caller, u64 offset, unsigned size, u64 v
         SpiBank& bank = banks_[intid / 32 - 1];
         LockGuard dist(dist_lock_);
         const u32 changed = write_priority(bank, intid % 32, size, static_cast<u32>(value), priority_mask_);
+        note_priority(bank, static_cast<u32>(intid & ~u64{31}), changed, no_vcpu);
         return {0, notify(bank, changed & bank.busy(), work_refill, caller)};
     }
     if ((size == 4 || size == 8) && (offset & (size - 1)) == 0 &&

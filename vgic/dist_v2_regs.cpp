@@ -116,6 +116,7 @@ VcpuMask VirtualGic::sgir_write(VcpuIndex caller, u32 value) {
     for (; targets != 0; targets &= targets - 1) {
         VcpuGic& target = vcpus_[std::countr_zero(targets)];
         put_source(target, sgi, caller.value);
+        history_.note(sgi, Happened::sgi, static_cast<u8>(std::countr_zero(targets)), caller.value);
         mask |= target.post(work_sources) ? targets & -targets : 0;
     }
     return mask & ~self;

@@ -62,6 +62,7 @@ Status VirtualGic::explain(u32 intid, const TextSink& sink) {
             }
             put_place(sink, g, v, intid);
         }
+        history_.print(intid, sink);
         return {};
     }
     if (intid < intid_count()) {
@@ -82,6 +83,7 @@ Status VirtualGic::explain(u32 intid, const TextSink& sink) {
             LockGuard guard(vcpus_[owner].lock);
             put_place(sink, vcpus_[owner], owner, intid);
         }
+        history_.print(intid, sink);
         return {};
     }
     if (lpis_ == nullptr || intid < gic::first_lpi || intid - gic::first_lpi >= vlpi_count) {
@@ -92,6 +94,7 @@ Status VirtualGic::explain(u32 intid, const TextSink& sink) {
         LockGuard guard(vcpus_[v].lock);
         put_place(sink, vcpus_[v], v, intid);
     }
+    history_.print(intid, sink);
     return {};
 }
 

@@ -67,6 +67,7 @@ VcpuMask Lpis::arrive(u32 lpi) {
         return 0;
     }
     stat_arrived_.fetch_add(1, std::memory_order_relaxed);
+    gic_->history().note(lpi, Happened::message, v);
     arrived_[n / 32].fetch_or(bit(n), std::memory_order_relaxed);
     // Release: who takes the hint out (acquire) sees the bit.
     hints_.fetch_or(u64{1} << (n / 32 / words_per_hint), std::memory_order_release);
@@ -189,12 +190,14 @@ VcpuMask Lpis::map(u32 lpi, u8 collection) {
     {
         LockGuard dist(gic_->dist_lock());
         collection_[number(lpi)].store(collection, std::memory_order_relaxed);
+        gic_->history().note_change(lpi, 1, Happened::mapped, no_vcpu, collection);
     }
     return reload(lpi);
 }
 
 VcpuMask Lpis::unmap(u32 lpi) {
     LockGuard dist(gic_->dist_lock());
+    gic_->history().note_change(lpi, 1, Happened::unmapped, no_vcpu);
     const VcpuMask mask = withdraw(number(lpi));
     collection_[number(lpi)].store(no_collection, std::memory_order_relaxed);
     return mask;
@@ -204,6 +207,7 @@ VcpuMask Lpis::clear(u32 lpi) {
     VcpuMask mask = 0;
     {
         LockGuard dist(gic_->dist_lock());
+        gic_->history().note_change(lpi, 1, Happened::cleared, no_vcpu);
         mask = withdraw(number(lpi));
     }
     if (direct_ != nullptr) {
@@ -218,6 +222,7 @@ VcpuMask Lpis::move(u32 lpi, u8 collection) {
     VcpuMask mask = collect({no_vcpu}); // what is on its way to a vCPU that may never look
     const u8 from = route(n);
     collection_[n].store(collection, std::memory_order_relaxed);
+    gic_->history().note_change(lpi, 1, Happened::moved, no_vcpu, collection);
     const u8 to = route(n);
     if (from == to || from == no_vcpu || to == no_vcpu) {
         return mask;
@@ -242,6 +247,8 @@ VcpuMask Lpis::move_all(unsigned from, unsigned to) {
     mask |= redirect(from, every_lpi, static_cast<u8>(to));
     for (u32 w = 0; w < vlpi_words; ++w) {
         if (source.pending[w] != 0) {
+            gic_->history().note_change(gic::first_lpi + 32 * w, source.pending[w], Happened::moved_pending,
+                                        static_cast<u8>(from), to);
             destination.pending[w] |= destination.enabled ? source.pending[w] : 0;
             source.pending[w] = 0;
             refresh(from, w);
@@ -271,6 +278,11 @@ VcpuMask Lpis::apply(u32 first, std::span<const std::byte> bytes) {
             for (u32 i = 0; i < count; ++i) {
                 const auto one = static_cast<u8>(bytes[at + i]);
                 config_[n + i] = one;
+                if (bytes.size() == 1) { // of a whole table only what is watched
+                    gic_->history().note_change(gic::first_lpi + n, 1, Happened::configured, no_vcpu, one);
+                } else {
+                    gic_->history().note(gic::first_lpi + n + i, Happened::configured, no_vcpu, one);
+                }
                 enables = gic::LpiConfig::Enable::test(one) ? enables | bit(n + i) : enables & ~bit(n + i);
             }
             configured_[n / 32] = enables;

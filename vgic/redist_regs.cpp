@@ -66,6 +66,7 @@ Access VirtualGic::private_word_write(VcpuIndex caller, unsigned index, u64 offs
         absorb_pulses(g); // those sent before this write are cleared by it
     }
     const u32 changed = write_word(g.priv, reg, value, listed.active);
+    note_word(g.priv, 0, reg, changed, static_cast<u8>(index));
     // The timer's physical side may have to be released even when nothing of it is left in the state.
     if ((changed & (g.priv.busy() | g.timer.bit())) != 0 && g.post(work_recall) && index != caller.value) {
         access.kick = 1u << index;
@@ -162,6 +163,7 @@ Access VirtualGic::gicr_write(VcpuIndex caller, u64 offset, unsigned size, u64 v
         LockGuard guard(g.lock);
         const u32 changed = write_priority(g.priv, static_cast<u32>(reg - gicr::ipriorityr), size,
                                            static_cast<u32>(value), priority_mask_);
+        note_priority(g.priv, 0, changed, static_cast<u8>(index));
         if ((changed & (g.priv.busy() | g.timer.bit())) != 0 && g.post(work_refill) &&
             index != caller.value) {
             return {0, 1u << index};

@@ -232,9 +232,11 @@ class Refill {
     SpiBank& spi_bank(u32 intid) { return gic_.bank(intid / 32 - 1); }
     bool sgis_have_sources() const { return File::has_sources && gic_.is_v2(); }
     bool has_source(u32 intid) const { return File::has_sources && intid < gic::first_ppi && gic_.is_v2(); }
-    /// A software interface has none of the short ways, which call the hardware's list registers: `long_way` is set, `quiet`
-    /// and `timer_lr` never are.
-    bool short_ways() const { return !File::may_be_software || !gic_.in_software(); }
+    /// A software interface has none of the short ways, which call the hardware's list registers, nor has a VM in which an
+    /// INTID is watched: `long_way` is set then, `quiet` and `timer_lr` never are.
+    bool short_ways() const {
+        return (!File::may_be_software || !gic_.in_software()) && !gic_.history().watching();
+    }
     bool is_timer(u32 intid) const { return intid == g_.timer.vintid && g_.timer.vintid != 0; }
 
     /// EOIs of active interrupts without a list register since the last entry [§12.4 ICH_HCR_EL2.EOIcount].
@@ -257,6 +259,7 @@ class Refill {
             }
             const u32 intid = TopList::intid(most_urgent[0]);
             bank_of(intid).active &= ~(1u << (intid % 32));
+            gic_.history().note(intid, Happened::ended, index_.value);
             ended(intid);
             disown(intid);
         }
@@ -273,6 +276,12 @@ class Refill {
                 f(bank, gic::first_spi + 32 * b, bank.owned[index_.value]);
             }
         }
+    }
+
+    /// For the monitor: its state in a list register.
+    void note(u32 intid, Happened what, u64 lr) {
+        gic_.history().note(intid, what, index_.value,
+                            (Lr::Pending::test(lr) ? 1 : 0) | (Lr::Active::test(lr) ? 2 : 0));
     }
 
     /// The guest has deactivated it.
@@ -312,6 +321,7 @@ class Refill {
         const bool latched = ((g_.latched >> slot) & 1) != 0;
         const bool active = Lr::Active::test(lr) && (bank.drop_active & bit) == 0;
         bank.listed &= ~bit;
+        note(intid, Happened::read_back, lr);
         if (Lr::Pending::test(lr)) {
             if (latched) {
                 if ((bank.drop_pending & bit) == 0) {

@@ -47,6 +47,7 @@ void Refill<File>::list_lpi(unsigned slot, u32 lpi) {
     g_.used |= u32{1} << slot;
     g_.latched |= u32{1} << slot;
     g_.lr[slot].store(lpi_lr(lpi), std::memory_order_relaxed);
+    note(lpi, Happened::listed, lpi_lr(lpi));
 }
 
 template <class File>
@@ -63,6 +64,7 @@ void Refill<File>::fold_lpi(unsigned slot, u64 lr) {
     const auto n =
         static_cast<u32>(Lr::VINTID::get(g_.lr[slot].load(std::memory_order_relaxed))) - gic::first_lpi;
     --at.listed;
+    note(n + gic::first_lpi, Happened::read_back, lr);
     const u8 where = at.goes_to[slot] == VcpuLpis::stays ? index_.value : at.goes_to[slot];
     at.goes_to[slot] = VcpuLpis::stays;
     if (!Lr::Pending::test(lr) || where == VcpuLpis::dropped) {

@@ -62,7 +62,7 @@ void Refill<File>::select_and_list() {
     }
 
     g_.long_way = (next_pending < pending.total() ? pending_left_over : 0) |
-                  (next_active < active.total() ? active_left_over : 0) | (short_ways() ? 0 : not_hardware);
+                  (next_active < active.total() ? active_left_over : 0) | (short_ways() ? 0 : none_allowed);
     u64 hcr = file_.hcr_on();
     if ((g_.long_way & pending_left_over) != 0) {
         // The opposite of each group's present state, so that neither condition holds now.
@@ -127,6 +127,10 @@ void Refill<File>::list(unsigned slot, u32 intid) {
         // Still wanted after this delivery: a level that is high, or an edge that is now another vCPU's.
         lr |= Lr::EOI::mask;
     }
+    if (gic_.history().watches(intid)) [[unlikely]] {
+        note(intid, Happened::listed, lr);
+        lr |= timer ? 0 : Lr::EOI::mask; // its end is seen at once
+    }
     set_slot(slot, intid, lr, latched);
 }
 
@@ -172,9 +176,9 @@ void Refill<File>::settle_timer() {
     const u8 slot = g_.slot_of[g_.timer.vintid & 31];
     // A slot whose pending state came from ISPENDR must not be written over as if it were the line's.
     const bool plain = slot == no_slot || ((g_.latched >> slot) & 1) == 0;
-    g_.timer_lr.store(
-        deliverable && plain && short_ways() ? lr_base(g_.timer.vintid, g_.priv) | Lr::Pending::mask : 0,
-        std::memory_order_relaxed);
+    const bool short_way = deliverable && plain && short_ways();
+    g_.timer_lr.store(short_way ? lr_base(g_.timer.vintid, g_.priv) | Lr::Pending::mask : 0,
+                      std::memory_order_relaxed);
     const u32 reasons = (g_.priv.inputs() | g_.priv.active | g_.priv.listed) & bit;
     if (reasons == 0) {
         release_timer();
@@ -203,6 +207,7 @@ void Refill<File>::inject_timer_slow() {
             file_.write(slot, 0);
             g_.used &= ~(u32{1} << slot);
         }
+        gic_.history().note(g_.timer.vintid, Happened::fired, index_.value);
         g_.quiet = false;
         g_.timer.held = true;
         g_.priv.line.fetch_or(g_.timer.bit(), std::memory_order_relaxed);

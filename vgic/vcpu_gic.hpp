@@ -30,10 +30,10 @@ constexpr bool only_sgis(u64 work) {
 }
 constexpr u8 no_slot = 0xff;
 
-// Why list registers may not hold everything (VcpuGic::long_way).
+// Why no short way may be taken (VcpuGic::long_way).
 constexpr u32 pending_left_over = 1; // deliverable interrupts did not fit
 constexpr u32 active_left_over = 2;  // active interrupts did not fit: EOIcount matters
-constexpr u32 not_hardware = 4;      // they are a software interface's, and the short ways the hardware's
+constexpr u32 none_allowed = 4;      // Refill::short_ways(): a software interface, or something is watched
 
 /// The virtual CPU interface's registers while the vCPU is not loaded.
 struct CpuInterface {

@@ -32,6 +32,7 @@ Status VirtualGic::reset() {
             return Error::busy;
         }
     }
+    history_.note_reset();
     LockGuard dist(dist_lock_);
     groups_.store(0, std::memory_order_relaxed);
     for (SpiBank& bank : banks_) {
@@ -197,6 +198,7 @@ VcpuMask VirtualGic::set_line(Intid spi, bool high) {
     if (((old & bit) != 0) == high) {
         return 0;
     }
+    history_.note(spi.value, high ? Happened::line_high : Happened::line_low, no_vcpu);
     if (high) {
         // A rising edge latches an edge-triggered interrupt. A latch left over when the guest calls the
         // interrupt level-triggered would be a false pending state, so only then. Reading `edge` without the
@@ -214,6 +216,7 @@ VcpuMask VirtualGic::pulse(Intid spi) {
         return 0;
     }
     const unsigned bank_index = spi.value / 32 - 1;
+    history_.note(spi.value, Happened::message, no_vcpu);
     banks_[bank_index].latch.fetch_or(1u << (spi.value % 32));
     return notify_input(bank_index, spi.value % 32, true);
 }
@@ -234,6 +237,7 @@ VcpuMask VirtualGic::set_ppi(VcpuIndex vcpu, Intid ppi, bool high) {
     if (((old & bit) != 0) == high) {
         return 0;
     }
+    history_.note(ppi.value, high ? Happened::line_high : Happened::line_low, vcpu.value);
     return g.post(work_refill) ? 1u << vcpu.value : 0;
 }
 
@@ -241,6 +245,7 @@ VcpuMask VirtualGic::pulse_ppi(VcpuIndex vcpu, Intid ppi) {
     if (vcpu.value >= config_.vcpus || ppi.value < gic::first_ppi || ppi.value >= gic::first_spi) {
         return 0;
     }
+    history_.note(ppi.value, Happened::message, vcpu.value);
     return vcpus_[vcpu.value].post(u64{1} << ppi.value) ? 1u << vcpu.value : 0;
 }
 
@@ -262,6 +267,8 @@ VcpuMask VirtualGic::sgi_write(VcpuIndex caller, SgiRegister reg, u64 value) {
     VcpuMask mask = 0;
     for (; targets != 0; targets &= targets - 1) {
         const unsigned v = static_cast<unsigned>(std::countr_zero(targets));
+        history_.note(static_cast<u32>(R::INTID::get(value)), Happened::sgi, static_cast<u8>(v),
+                      caller.value);
         if (vcpus_[v].post(bit) && v != caller.value) {
             mask |= 1u << v;
         }
@@ -280,6 +287,14 @@ VcpuMask VirtualGic::in_group0(VcpuMask targets, u32 sgi) {
         }
     }
     return result;
+}
+
+VcpuMask VirtualGic::watch(u32 intid) {
+    history_.watch(intid);
+    if (intid != History::nothing) {
+        history_.note(intid, Happened::watched, no_vcpu);
+    }
+    return notify_all(work_refill, {no_vcpu}); // which ends or begins the short ways
 }
 
 u64 VirtualGic::absorb(VcpuGic& vcpu) {

@@ -21,6 +21,7 @@
 
 #include "lib/format.hpp"
 #include "lib/result.hpp"
+#include "vgic/history.hpp"
 #include "vgic/vcpu_gic.hpp"
 
 namespace atl::vgic {
@@ -28,7 +29,6 @@ namespace atl::vgic {
 class Lpis;
 
 constexpr u32 max_spi_banks = (gic::max_intids - gic::first_spi) / 32;
-constexpr u8 no_vcpu = 0xff;
 
 struct SpiBank : Bank {
     u32 routed[max_vcpus_per_vm] = {}; // bit i: SPI i of this bank goes to that vCPU next
@@ -110,6 +110,9 @@ class VirtualGic {
     /// The same about one interrupt, idle or not: all of its state, and where it sits. invalid_argument: no such INTID.
     Status explain(u32 intid, const TextSink& sink);
 
+    /// From now on everything that happens to `intid` is recorded [vgic/history.hpp]; History::nothing: no more. Any INTID.
+    VcpuMask watch(u32 intid);
+
     VcpuGic& vcpu(VcpuIndex index) { return vcpus_[index.value]; }
     unsigned vcpu_count() const { return config_.vcpus; }
     bool is_v2() const { return config_.gicv2; }
@@ -121,6 +124,7 @@ class VirtualGic {
 
     // For vgic/refill.hpp and the tests: the caller holds the locks named above.
     Lpis* lpis() { return lpis_; } // nullptr: none
+    History& history() { return history_; }
     u8 priority_mask() const { return priority_mask_; }
     SpinLock& dist_lock() { return dist_lock_; }
     unsigned bank_count() const { return config_.spis / 32; }
@@ -168,6 +172,9 @@ class VirtualGic {
     bool await_sync(VcpuIndex caller, VcpuMask owners, u64 tag, VcpuMask& kick);
     VcpuMask loaded_owners(const SpiBank& bank, u32 bits);
     VcpuMask notify_all(u64 work, VcpuIndex caller);
+    void note_word(const Bank& bank, u32 first, WordRegister reg, u32 changed, u8 vcpu);
+    void note_config(const Bank& bank, u32 first, u32 changed);
+    void note_priority(const Bank& bank, u32 first, u32 changed, u8 vcpu);
     u64 gicd_ctlr(VcpuIndex caller);
     u64 gicr_typer(unsigned index) const;
     Access gicd_state_read(VcpuIndex caller, u64 offset, unsigned size);
@@ -204,6 +211,7 @@ class VirtualGic {
     SpinLock dist_lock_{LockRank::vgic_dist};
     std::array<SpiBank, max_spi_banks> banks_{};
     std::array<VcpuGic, max_vcpus_per_vm> vcpus_{};
+    History history_{};
 };
 
 } // namespace atl::vgic

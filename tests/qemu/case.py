@@ -103,6 +103,25 @@ def done(guest):
     return [Expect(line(guest, r"done: \d+ passed, 0 failed"))]
 
 
+def again():
+    """Payload watched makes each of its interrupts once."""
+    return [Send(FOCUS["alpha"], 0.3), Send("g"), Expect(line("alpha", "PASS watched.spi")), Expect("watched: once more")]
+
+
+def watch_each(*intids):
+    """Each is watched while payload watched makes all of them once; what the monitor then tells of it."""
+    steps = []
+    for intid in intids:
+        cause = {27: "the host's timer fired", 42: "made pending by a register"}.get(
+            intid, "sent by vCPU 0" if intid < 16 else "signalled by a message")
+        steps += [Send(MONITOR, 0.3), Send(f"irq alpha {intid} watch\r", 0.3), Expect(f"everything about {intid} is recorded"),
+                  *again(), *(again() if intid >= 8192 else []),  # the end of an LPI is seen with the next one
+                  Send(MONITOR, 0.3), Send(f"irq alpha {intid}\r", 0.3), Expect(r"watched; last events"),
+                  Expect(r"\d+ watched from here on"), Expect(cause), Expect(r"vCPU 0: into a list register: pending"),
+                  Expect(r"vCPU 0: read back: inactive")]
+    return steps
+
+
 # Every guest has switched itself off, and none had a failure. Their own last lines may be cut by another guest's.
 ALL_DONE = [Absent(r", [1-9]\d* failed"), Expect(r"\[atoll\] every VM is off")]
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cases with payloads of guests/bare, EL2's own panic, and what is refused at boot."""
-from case import ALL_DONE, FOCUS, MONITOR, Absent, Case, Expect, Off, Send, Stay, done, line, passed
+from case import (ALL_DONE, FOCUS, MONITOR, Absent, Case, Expect, Off, Send, Stay, again, done, line, passed,
+                  watch_each)
 
 # ---- bare payloads ---------------------------------------------------------------------------------------------------
 
@@ -85,6 +86,13 @@ BARE = [
           Send(FOCUS["alpha"], 0.3), Send("o", 0.3), *done("alpha"),
           Send(FOCUS["beta"], 0.3), Send("o", 0.3), *done("beta")],
          "psci-two", ("CONS-2", "CONS-3"), smp=2, timeout=60),
+    Case("irq-watch", "the monitor tells the last events of an SGI, the timer, an SPI and an LPI",
+         [Expect("watched: ready"), *watch_each(3, 27, 42, 8192),
+          Send("irq alpha 8192\r", 0.3), Expect(r"LPI 8192: priority \w+, enabled"), Expect("signalled by a message"),
+          # Of one that is not watched there is what registers and commands changed. Then the short ways are back.
+          Send("irq alpha 42\r", 0.3), Expect("before another one was watched"), Expect("made pending by a register"),
+          Send("irq alpha 42 unwatch\r", 0.3), Expect("changes by registers"), *again(), Send("o"), *done("alpha")],
+         "watched", ("CONS-3", "IRQ-1"), smp=1, timeout=60),
 ]
 
 # What an EL1 program can see of a GICv3, by topic: first on the bare machine, then in a guest of four vCPUs.

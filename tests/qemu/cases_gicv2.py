@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 
-from case import Absent, Case, Expect, Off, Stay, done
+from case import MONITOR, Absent, Case, Expect, Off, Send, Stay, again, done, watch_each
 from cases_bare import BARE, PANIC
 from cases_devices import DISK
 from cases_linux import LINUX, SHARING
@@ -31,6 +31,9 @@ GICV2_CASES = [
       for name, smp in (("", 2), ("-one-cpu", 1))],
     Case("gicv2-vi-timers", "and both timers, where nothing is lost that QEMU's virtual interface forgets",
          [*done("alpha")], "timers-vi", ("TIME-1", "IRQ-4"), machine=PLAIN, smp=1, timeout=30),
+    Case("gicv2-irq-watch", "the monitor tells the last events of an SGI, the timer and an SPI",
+         [Expect("watched: ready"), *watch_each(3, 27, 42), Send(MONITOR, 0.3), Send("irq alpha 42 unwatch\r", 0.3), *again(),
+          Send("o"), *done("alpha")], "watched", ("CONS-3", "GIC-1"), machine=PLAIN, smp=1, timeout=60),
     Case("floor-gicv2", "what it expects is what the bare machine does",
          [*done("alpha"), Off()], image="build/guests/bare/gicv2.img", machine="gic-version=2", memory="128M", timeout=60,
          extra=("-append", "bare")),

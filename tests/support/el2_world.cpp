@@ -126,6 +126,7 @@ void Machine::add_vm(const VmSpec& spec, unsigned id) {
     made->world = &world;
     made->id = config->id;
     made->vcpu_count = spec.vcpus;
+    made->short_sgis.store(spec.vcpus, std::memory_order_relaxed);
     made->gicr_bytes = spec.gicv2 ? 0 : spec.vcpus * guest_map::gicr_stride;
     made->id_registers = sanitise_id_registers(world.host_ids, world.geometry.ipa_bits);
     for (unsigned i = 0; i < spec.vcpus; ++i) {
