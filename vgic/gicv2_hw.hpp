@@ -24,6 +24,7 @@ class LrFileV2 {
   public:
     static constexpr bool has_sources = true; // SGIs carry their sender
     static constexpr bool may_be_software = false;
+    static constexpr bool no_lpis = true;
 
     unsigned count() const { return count_; }
     unsigned priority_bits() const { return priority_bits_; }

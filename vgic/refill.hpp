@@ -4,8 +4,8 @@
 // count(), read(i), write(i, value), empty() [ICH_ELRSR_EL2], hcr(), set_hcr(v), vmcr(), set_vmcr(v),
 // save_active(CpuInterface&), restore_active(const CpuInterface&), hcr_on() [En, and TDIR where it exists], hold(pintid),
 // release(pintid), timer_line() [the loaded guest's virtual timer], has_sources: true when it may be a GICv2's, whose
-// SGIs carry their sender (LrSource), and may_be_software: true when it may be a SoftInterface. List registers have the form
-// of ICH_LR<n>_EL2 everywhere.
+// SGIs carry their sender (LrSource), and may_be_software: true when it may be a SoftInterface; no_lpis, if it is there: it
+// never has LPIs. List registers have the form of ICH_LR<n>_EL2 everywhere.
 // Locks: fold to apply run under dist_lock and the vCPU's lock. Spec: [IHI0069 §6.3, §12.4 ICH_*], [IHI0048B §5].
 //
 // The policy. The most urgent deliverable interrupt always has a list register, so hardware alone decides
@@ -81,6 +81,9 @@ class Refill {
     /// done with them [vgic/refill_quiet.hpp]. False: nothing was done.
     static bool load_quiet(VirtualGic& gic, VcpuGic& g, File& file);
     static bool save_quiet(VcpuGic& g, File& file);
+    /// The same for GICv2 [vgic/refill_sources.hpp].
+    static bool load_quiet_sources(VirtualGic& gic, VcpuGic& g, File& file);
+    static bool save_quiet_sources(VcpuGic& g, File& file);
 
     VcpuMask save() {
         LockGuard dist(gic_.dist_lock());
@@ -181,12 +184,12 @@ class Refill {
         LockGuard dist(gic_.dist_lock());
         LockGuard guard(g_.lock);
         ++g_.stat_refills;
-        g_.quiet = false;
+        g_.quiet = g_.quiet_v2 = false;
         VirtualGic::absorb(g_);
         count_eois();
         fold();
-        if (gic_.lpis() != nullptr) {
-            kicks_ |= gic_.lpis()->collect(index_);
+        if (lpis() != nullptr) {
+            kicks_ |= lpis()->collect(index_);
         }
         if (loading) {
             adopt_timer();
@@ -204,6 +207,7 @@ class Refill {
     // [vgic/refill_quiet.hpp]
     static void load_interface(VcpuGic& g, File& file);
     static void save_interface(VcpuGic& g, File& file);
+    static void save_inert(VcpuGic& g, File& file);
     bool load_fast();
     static u64 sgi_lr(const VcpuGic& g, unsigned intid);
     static void give_slot(VcpuGic& g, unsigned sgi, unsigned slot);
@@ -228,6 +232,14 @@ class Refill {
     void list_lpi(unsigned slot, u32 lpi);
     void fold_lpi(unsigned slot, u64 lr);
 
+    /// nullptr: none. A file that says so never has any: no code is made for them.
+    Lpis* lpis() const {
+        if constexpr (requires { File::no_lpis; }) {
+            return nullptr;
+        } else {
+            return gic_.lpis();
+        }
+    }
     Bank& bank_of(u32 intid) { return intid < gic::first_spi ? g_.priv : spi_bank(intid); }
     SpiBank& spi_bank(u32 intid) { return gic_.bank(intid / 32 - 1); }
     bool sgis_have_sources() const { return File::has_sources && gic_.is_v2(); }
@@ -313,7 +325,7 @@ class Refill {
 
     void fold_slot(unsigned slot, u64 lr) {
         const auto intid = static_cast<u32>(Lr::VINTID::get(g_.lr[slot].load(std::memory_order_relaxed)));
-        if (intid >= gic::first_lpi) [[unlikely]] {
+        if (intid >= gic::first_lpi && lpis() != nullptr) [[unlikely]] {
             return fold_lpi(slot, lr);
         }
         Bank& bank = bank_of(intid);

@@ -23,7 +23,7 @@ bool Refill<File>::list_arrivals() {
             return false;
         }
     }
-    if (work == 0 || ((work & work_lpi) != 0 && !list_arrived_lpis())) {
+    if (work == 0 || (lpis() != nullptr && (work & work_lpi) != 0 && !list_arrived_lpis())) {
         return false;
     }
     kicks_ |= hand_over();

@@ -58,6 +58,12 @@ inline bool Refill<File>::save_quiet(VcpuGic& g, File& file) {
     if (!g.quiet || (g.used & ~static_cast<u32>(file.empty())) != 0) {
         return false;
     }
+    save_inert(g, file);
+    return true;
+}
+
+template <class File>
+inline void Refill<File>::save_inert(VcpuGic& g, File& file) {
     LockGuard guard(g.lock);
     for (u32 slots = g.used; slots != 0; slots &= slots - 1) {
         const auto slot = static_cast<unsigned>(std::countr_zero(slots));
@@ -66,7 +72,6 @@ inline bool Refill<File>::save_quiet(VcpuGic& g, File& file) {
     g.used = g.latched = 0;
     g.priv.listed = g.priv.drop_pending = g.priv.drop_active = 0;
     save_interface(g, file);
-    return true;
 }
 
 /// Most loads find nothing, or SGIs: no selection is needed then.
@@ -81,7 +86,7 @@ bool Refill<File>::load_fast() {
             return false;
         }
     }
-    if (gic_.lpis() != nullptr && gic_.lpis()->busy(index_.value)) {
+    if (lpis() != nullptr && lpis()->busy(index_.value)) {
         return false;
     }
     const u32 inputs = g_.priv.inputs();
@@ -100,7 +105,8 @@ bool Refill<File>::load_fast() {
         }
     }
     settle_timer();
-    g_.quiet = !sgis_have_sources(); // the short ways know of no senders
+    g_.quiet_v2 = sgis_have_sources();
+    g_.quiet = !g_.quiet_v2; // whose short ways know of no senders
     g_.folds.fetch_add(1, std::memory_order_release);
     g_.hcr = file_.hcr_on();
     file_.set_hcr(g_.hcr);

@@ -32,7 +32,7 @@ void Refill<File>::select_and_list() {
         }
     });
 
-    if (gic_.lpis() != nullptr && gic_.lpis()->vcpu(index_.value).ready != 0) {
+    if (lpis() != nullptr && lpis()->vcpu(index_.value).ready != 0) {
         add_lpis(pending, groups, (interface_groups & 2) != 0);
     }
 
@@ -82,7 +82,7 @@ void Refill<File>::select_and_list() {
 /// Moves one interrupt's state into a slot of the shadow.
 template <class File>
 void Refill<File>::list(unsigned slot, u32 intid) {
-    if (intid >= gic::first_lpi) [[unlikely]] {
+    if (intid >= gic::first_lpi && lpis() != nullptr) [[unlikely]] {
         return list_lpi(slot, intid);
     }
     Bank& bank = bank_of(intid);
@@ -208,7 +208,7 @@ void Refill<File>::inject_timer_slow() {
             g_.used &= ~(u32{1} << slot);
         }
         gic_.history().note(g_.timer.vintid, Happened::fired, index_.value);
-        g_.quiet = false;
+        g_.quiet = g_.quiet_v2 = false;
         g_.timer.held = true;
         g_.priv.line.fetch_or(g_.timer.bit(), std::memory_order_relaxed);
     }

@@ -29,13 +29,45 @@ bool Refill<File>::flush_sources(VirtualGic& gic, VcpuGic& g, File& file) {
         return false;
     }
     VirtualGic::gather_sources(g);
-    g.quiet = false;
     const u32 latched = g.priv.latch.load(std::memory_order_relaxed) & 0xffff;
     if (g.long_way != 0 || (g.priv.drop_pending | g.priv.drop_active) != 0 ||
         !list_sources(g, file, latched & g.priv.forwarded(gic.groups()))) {
         g.post(work_refill);
         return false;
     }
+    return true;
+}
+
+/// load() and save() when there is nothing but SGIs, as load_quiet() and save_quiet().
+template <class File>
+bool Refill<File>::load_quiet_sources(VirtualGic& gic, VcpuGic& g, File& file) {
+    LockGuard guard(g.lock);
+    const u64 work = g.work.load(std::memory_order_acquire); // sees what was sent before each post
+    const u32 latched = g.priv.latch.load(std::memory_order_relaxed);
+    if (!g.quiet_v2 || (work & ~work_sources) != 0 || (latched >> 16) != 0 || g.priv.active != 0) {
+        return false;
+    }
+    load_interface(g, file);
+    g.hcr = file.hcr_on();
+    file.set_hcr(g.hcr);
+    if (work != 0) {
+        // What is sent from now on is for the flush before the entry.
+        g.work.fetch_and(~work_sources, std::memory_order_acquire);
+        VirtualGic::gather_sources(g);
+    }
+    const u32 sgis = g.priv.latch.load(std::memory_order_relaxed) & g.priv.forwarded(gic.groups());
+    if (!list_sources(g, file, sgis)) {
+        g.post(work_refill);
+    }
+    return true;
+}
+
+template <class File>
+bool Refill<File>::save_quiet_sources(VcpuGic& g, File& file) {
+    if (!g.quiet_v2 || (g.used & ~static_cast<u32>(file.empty())) != 0) {
+        return false;
+    }
+    save_inert(g, file);
     return true;
 }
 

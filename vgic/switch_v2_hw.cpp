@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vgic/switch.hpp over a GICv2's list registers: Refill<LrFileV2>. Without GICv3's short ways: its SGIs carry a sender, and the world
-// switch always reads list registers back.
+// vgic/switch.hpp over a GICv2's list registers: Refill<LrFileV2>. Its SGIs carry a sender, so it has short ways of its own
+// for them [vgic/refill_sources.hpp].
 // Locks: as in refill.hpp. Spec: [IHI0048B §5].
 #include "vgic/gicv2_hw.hpp"
 #include "vgic/refill.hpp"
@@ -9,11 +9,12 @@
 namespace atl::vgic::v2 {
 
 VcpuMask load(VirtualGic& gic, VcpuIndex vcpu, LrFileV2& file) {
-    return Refill(gic, vcpu, file).load();
+    return Refill<LrFileV2>::load_quiet_sources(gic, gic.vcpu(vcpu), file) ? 0
+                                                                           : Refill(gic, vcpu, file).load();
 }
 
 VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFileV2& file) {
-    return Refill(gic, vcpu, file).save();
+    return Refill<LrFileV2>::save_quiet_sources(gic.vcpu(vcpu), file) ? 0 : Refill(gic, vcpu, file).save();
 }
 
 VcpuMask flush(VirtualGic& gic, VcpuIndex vcpu, LrFileV2& file) {

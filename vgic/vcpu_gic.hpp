@@ -78,7 +78,8 @@ struct alignas(512) VcpuGic { // a power of two: found with a shift
     /// these out of `work` clears this. So only SGIs are to be looked at while it is set and `work` has no other bits. Home
     /// pCPU, `lock`.
     bool quiet = false;
-    u64 hcr = 0; // ICH_HCR_EL2 as last written
+    bool quiet_v2 = false; // the same with a GICv2, which has its own short ways; the other is then never set
+    u64 hcr = 0;           // ICH_HCR_EL2 as last written
     HwTimer timer{};
     std::atomic<u64> timer_lr{
         0}; // list-register value that delivers the timer; 0 while it is not deliverable
@@ -104,7 +105,7 @@ struct alignas(512) VcpuGic { // a power of two: found with a shift
 
     /// Not loaded: nothing has come since save() that could be pending. No lock; false is no answer.
     bool idle() const {
-        return quiet && work.load(std::memory_order_relaxed) == 0 &&
+        return (quiet || quiet_v2) && work.load(std::memory_order_relaxed) == 0 &&
                (priv.latch.load(std::memory_order_relaxed) | priv.line.load(std::memory_order_relaxed)) == 0;
     }
 

@@ -59,7 +59,7 @@ Status VirtualGic::reset() {
             slot = no_slot;
         }
         vcpu.long_way = 0;
-        vcpu.quiet = false;
+        vcpu.quiet = vcpu.quiet_v2 = false;
         vcpu.hcr = 0;
         vcpu.timer = HwTimer{config_.timer_vintid, config_.timer_pintid, false};
         vcpu.timer_lr.store(0, std::memory_order_relaxed);
@@ -304,7 +304,9 @@ u64 VirtualGic::absorb(VcpuGic& vcpu) {
         vcpu.priv.latch.fetch_or(pulses, std::memory_order_relaxed);
     }
     if ((work >> 32) != 0) {
-        vcpu.quiet = false;
+        if ((work >> 32) != work_sources >> 32) {
+            vcpu.quiet = vcpu.quiet_v2 = false;
+        }
         if ((work & (work_its | work_sources)) != 0) [[unlikely]] {
             vcpu.work.fetch_or(work & work_its, std::memory_order_relaxed); // not for us
             if ((work & work_sources) != 0) {

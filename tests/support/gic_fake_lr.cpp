@@ -10,13 +10,17 @@ namespace atl::vgic {
 using Soft = SoftSwitch<LrFile>;
 
 VcpuMask load(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
-    if (load_quiet(gic, gic.vcpu(vcpu), file)) {
+    const bool quiet = gic.is_v2() ? Refill<LrFile>::load_quiet_sources(gic, gic.vcpu(vcpu), file)
+                                   : load_quiet(gic, gic.vcpu(vcpu), file);
+    if (quiet) {
         return 0;
     }
     return gic.in_software() ? Soft::load(gic, vcpu, file) : Refill(gic, vcpu, file).load();
 }
 VcpuMask save(VirtualGic& gic, VcpuIndex vcpu, LrFile& file) {
-    if (save_quiet(gic.vcpu(vcpu), file)) {
+    const bool quiet = gic.is_v2() ? Refill<LrFile>::save_quiet_sources(gic.vcpu(vcpu), file)
+                                   : save_quiet(gic.vcpu(vcpu), file);
+    if (quiet) {
         return 0;
     }
     return gic.in_software() ? Soft::save(gic, vcpu, file) : Refill(gic, vcpu, file).save();
