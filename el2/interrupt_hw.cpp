@@ -65,7 +65,7 @@ void handle_interrupt(PerCpu& cpu, Vcpu* loaded, Taken taken) {
     if (intid.value >= gic::first_special) {
         if (intid.value >= gic::first_lpi) { // LPIs have no active state: nothing to deactivate
             taken.drop_priority();
-            on_lpi(world, intid.value);
+            on_lpi(world, intid.value, loaded);
         }
         return; // or spurious: it went away meanwhile
     }
@@ -88,7 +88,7 @@ void handle_interrupt(PerCpu& cpu, Vcpu* loaded, Taken taken) {
         on_smmu_event(world);
     } else if (intid.value == world.intids.smmu_error) {
         on_smmu_error(world);
-    } else if (on_host_line(world, intid)) {
+    } else if (on_host_line(world, intid, loaded)) {
         return; // the guest's deactivation lets it go
     }
     taken.deactivate();

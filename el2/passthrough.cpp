@@ -321,7 +321,15 @@ void let_messages_go(World& world) {
     }
 }
 
-void on_lpi(World& world, u32 lpi) {
+namespace {
+
+VcpuMask others(const Vm& vm, VcpuMask mask, const Vcpu* loaded) {
+    return loaded != nullptr && loaded->vm == &vm ? mask & ~(1u << loaded->index.value) : mask;
+}
+
+} // namespace
+
+void on_lpi(World& world, u32 lpi, const Vcpu* loaded) {
     const u32 number = lpi - gic::first_lpi;
     const u32 index = number / lpis_per_device;
     if (world.passthrough == nullptr || index >= world.passthrough->device_count) {
@@ -335,10 +343,10 @@ void on_lpi(World& world, u32 lpi) {
     if (device.burst.fetch_add(1, std::memory_order_relaxed) + 1 >= burst_limit) [[unlikely]] {
         check_burst(world, device, index, number % lpis_per_device);
     }
-    kick_vcpus(*device.vm, deliver(device, number % lpis_per_device));
+    kick_vcpus(*device.vm, others(*device.vm, deliver(device, number % lpis_per_device), loaded));
 }
 
-bool on_host_line(World& world, Intid spi) {
+bool on_host_line(World& world, Intid spi, const Vcpu* loaded) {
     if (world.passthrough == nullptr || spi.value >= std::size(world.passthrough->on_line)) {
         return false;
     }
@@ -346,7 +354,8 @@ bool on_host_line(World& world, Intid spi) {
     if (device == nullptr || !device->connected.load(std::memory_order_acquire)) {
         return false;
     }
-    kick_vcpus(*device->vm, device->vm->gic.set_line(line_spi(device->line), true));
+    const VcpuMask mask = device->vm->gic.set_line(line_spi(device->line), true);
+    kick_vcpus(*device->vm, others(*device->vm, mask, loaded));
     return true;
 }
 

@@ -23,6 +23,7 @@
 
 namespace atl::el2 {
 
+struct Vcpu;
 struct Vm;
 struct World;
 
@@ -139,14 +140,15 @@ void disconnect_devices(Vm& vm);
 /// An LPI was acknowledged and its priority dropped: a message, or the doorbell of one that was injected directly for a vCPU
 /// that is not loaded. A device that sends more than `burst_limit` in `burst_ms` has that
 /// message masked for as long: it stays pending at the redistributor, so none is lost, and others get the pCPU.
-void on_lpi(World& world, u32 lpi);
+/// `loaded`: who need not be kicked, for its work is looked at before it runs on; nullptr: nobody.
+void on_lpi(World& world, u32 lpi, const Vcpu* loaded = nullptr);
 constexpr u32 burst_limit = 1000;
 constexpr u64 burst_ms = 10;
 /// Housekeeping, when Passthrough::let_go_at has come. Boot CPU.
 void let_messages_go(World& world);
 /// An SPI that EL2 does not know otherwise. False: nobody's; it is to be deactivated. True: the guest's deactivation
 /// will do it.
-bool on_host_line(World& world, Intid spi);
+bool on_host_line(World& world, Intid spi, const Vcpu* loaded = nullptr);
 /// The SMMU's event interrupt, or housekeeping for what one call left. Boot CPU. A device that nobody has at the time is
 /// told once and then silenced at the SMMU, until a VM has had it again.
 void on_smmu_event(World& world);
