@@ -102,11 +102,11 @@ class Refill {
     }
 
     /// The short way of what has just arrived, or a refill.
-    VcpuMask flush() { return list_arrivals() ? kicks_ : refill(false); }
+    VcpuMask flush() { return g_.long_way == 0 && list_arrivals() ? kicks_ : refill(false); }
 
     VcpuMask maintenance() {
         ++g_.stat_maintenance;
-        return end_levels() ? kicks_ : refill(false);
+        return g_.long_way == 0 && end_levels() ? kicks_ : refill(false);
     }
 
     /// SGIs whose slots still hold an earlier pulse of theirs: pending once more, and all else in the slot is

@@ -9,13 +9,13 @@
 
 namespace atl::vgic {
 
-/// False: a refill is needed.
+/// False: a refill is needed. `long_way` is 0, which only this pCPU changes.
 template <class File>
 bool Refill<File>::list_arrivals() {
     LockGuard dist(gic_.dist_lock());
     LockGuard guard(g_.lock);
     const u64 work = VirtualGic::absorb(g_);
-    if ((work & ~work_arrivals) != 0 || g_.long_way != 0) {
+    if ((work & ~work_arrivals) != 0) {
         return false;
     }
     for (u64 banks = work >> first_bank_bit; banks != 0; banks &= banks - 1) {
@@ -155,12 +155,12 @@ unsigned Refill<File>::free_slot() {
     return done != 0 ? static_cast<unsigned>(std::countr_zero(done)) : unsigned{no_slot};
 }
 
-/// Levels that the guest has deactivated: sampled, and listed again if still high. False: a refill is needed.
+/// Levels that the guest has deactivated: sampled, and listed again if still high. False: a refill is needed. `long_way` is 0.
 template <class File>
 bool Refill<File>::end_levels() {
     LockGuard dist(gic_.dist_lock());
     LockGuard guard(g_.lock);
-    if (g_.long_way != 0 || (g_.work.load(std::memory_order_relaxed) >> 32) != 0) {
+    if ((g_.work.load(std::memory_order_relaxed) >> 32) != 0) {
         return false;
     }
     bool found = false;
