@@ -322,6 +322,7 @@ Status Host::init_gic() {
         ATOLL_TRY(gic.init(vgic::GicV2Layout{found.distributor, found.cpu_interface,
                                              found.hypervisor_interface, found.vcpu_interface}));
         world->guest_cpu_interface = gic.v2().guest_interface().base;
+        world->recheck_ticks = gic.v2().forgets_levels() ? world->slice_ticks : 0;
     } else {
         vgic::GicV3Layout layout;
         layout.distributor = found.distributor;

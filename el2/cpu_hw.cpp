@@ -56,6 +56,10 @@ void set_timer(u64 deadline) {
     isb(); // the level follows before the next acknowledge
 }
 
+bool timer_is_held(const PerCpu& cpu) {
+    return cpu.world->gic->v2().lr_file(cpu.index).held(static_cast<u16>(cpu.world->intids.virtual_timer));
+}
+
 void send_kick(PcpuIndex target) {
     PerCpu& self = this_cpu();
     if (target == self.index) {

@@ -26,6 +26,8 @@ u64 counter_frequency();
 
 /// EL2's own timer on this pCPU (CNTHP): one deadline in counter ticks; ~0 turns it off.
 void set_timer(u64 deadline);
+/// On this pCPU, of a GICv2: the virtual timer's interrupt is active, so the guest has not ended it yet.
+bool timer_is_held(const PerCpu& cpu);
 /// Makes a pCPU leave its guest and look at its work; for the calling pCPU itself that is a note in its
 /// PerCpu.
 void send_kick(PcpuIndex target);

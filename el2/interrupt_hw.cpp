@@ -34,6 +34,7 @@ class TakenV2 {
     void deactivate() const { gic_->deactivate(iar_); }
     static void inject_timer(Vcpu& vcpu, PerCpu& cpu) {
         vgic::v2::inject_timer(vcpu.vm->gic, vcpu.index, *cpu.list_registers);
+        watch_timer(cpu, vcpu);
     }
 
   private:

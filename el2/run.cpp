@@ -31,7 +31,7 @@ u64 physical_deadline(const vtimer::PhysicalTimer& timer, u64 count, u64 now) {
 } // namespace
 
 void arm_timer(PerCpu& cpu, const Vcpu* loaded) {
-    u64 deadline = earlier(cpu.slice_end, cpu.next_deadline);
+    u64 deadline = earlier(earlier(cpu.slice_end, cpu.recheck_at), cpu.next_deadline);
     if (loaded != nullptr) {
         deadline = earlier(deadline, loaded->ptimer_deadline);
     }
@@ -41,6 +41,13 @@ void arm_timer(PerCpu& cpu, const Vcpu* loaded) {
     if (deadline < cpu.armed || cpu.armed == timer_fired) {
         cpu.armed = deadline;
         hw::set_timer(deadline);
+    }
+}
+
+void watch_timer(PerCpu& cpu, const Vcpu& loaded) {
+    if (cpu.world->recheck_ticks != 0) {
+        cpu.recheck_at = hw::counter() + cpu.world->recheck_ticks;
+        arm_timer(cpu, &loaded);
     }
 }
 
@@ -111,6 +118,10 @@ void on_timer(PerCpu& cpu, Vcpu* loaded) {
     if (cpu.slice_end <= now) {
         cpu.slice_end = vtimer::never;
         cpu.work_pending |= work::resched;
+    }
+    if (cpu.recheck_at <= now) {
+        cpu.recheck_at =
+            loaded != nullptr && hw::timer_is_held(cpu) ? now + cpu.world->recheck_ticks : vtimer::never;
     }
     arm_timer(cpu, loaded);
 }

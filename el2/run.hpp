@@ -12,6 +12,10 @@ namespace atl::el2 {
 void arm_timer(PerCpu& cpu, const Vcpu* loaded);
 /// EL2's timer fired: wakes vCPUs whose timers are due, notes a slice end, arms the next.
 void on_timer(PerCpu& cpu, Vcpu* loaded);
+/// The loaded vCPU's virtual timer may be held for it by a linked list register. Where the host's GIC then forgets the level,
+/// EL2's timer comes World::recheck_ticks later, and again until the guest has ended it: a change of any line makes such a
+/// GIC look at all of them [adr/0022].
+void watch_timer(PerCpu& cpu, const Vcpu& loaded);
 /// The guest wrote its physical timer: its line and EL2's timer follow.
 void on_physical_timer_write(Vcpu& vcpu);
 /// Of a vCPU just saved (CNTV values in `sys`): raises lines that are due, notes the next deadline.

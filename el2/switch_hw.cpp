@@ -262,6 +262,7 @@ void load_vcpu(Vcpu& vcpu, u64 now) {
     ATOLL_MSR(hcr_el2, vcpu.hcr); // before the vGIC, which may set VI and VF
     if (!vgic::load_quiet(vm.gic, *vcpu.gic, *cpu.list_registers)) [[unlikely]] {
         kick_vcpus(vm, vgic::load(vm.gic, vcpu.index, *cpu.list_registers));
+        watch_timer(cpu, vcpu);
     }
     if (vcpu.vpe != nullptr) [[unlikely]] {
         vcpu.vpe->load();

@@ -82,6 +82,8 @@ struct World {
     u64 counter_hz = 0;
     vtimer::TickScale scale{}; // of counter_hz
     u64 slice_ticks = 0;
+    u64 recheck_ticks =
+        0; // 0, or the host's GIC must be made to look at timer lines [el2/run.hpp watch_timer]
     u64 boot_counter = 0;
     u64 wall_clock_base = 0; // seconds since 1970 at counter 0, from the host's RTC; 0 without one
     u64 entropy = 0;         // state of a small generator for guests' seeds, under lifecycle_lock

@@ -52,6 +52,10 @@ class LrFileV2 {
     void hold(u16 pintid) const;
     /// Deactivates it: it may fire again.
     void release(u16 pintid) const;
+    /// Whether it is active.
+    bool held(u16 pintid) const {
+        return (read32(distributor_, gic::gicd::isactiver) >> (pintid % 32) & 1) != 0;
+    }
     /// The output of the loaded guest's virtual timer.
     static bool timer_line() { return LrFile::timer_line(); }
 
@@ -76,6 +80,10 @@ class GicV2 {
     u32 intid_count() const { return intids_; }
     /// GICV's two pages, for guests.
     Range<Pa> guest_interface() const { return guest_; }
+
+    /// Whether this is QEMU's model. It forgets a level that is high while a guest's EOI deactivates the interrupt (HW = 1),
+    /// until any line changes. [GICD_IIDR, IHI0048B §4.3.3]
+    bool forgets_levels() const { return read32(distributor_, gic::gicd::iidr) == 0x43b; }
 
     HypVa frame() const { return distributor_; }
     /// An SPI that exists, to a CPU that is initialised.

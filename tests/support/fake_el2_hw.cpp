@@ -81,6 +81,9 @@ void set_timer(u64 deadline) {
     fake_el2().here().timer = deadline;
     ++fake_el2().here().timer_writes;
 }
+bool timer_is_held(const PerCpu&) {
+    return fake_el2().here().timer_is_held;
+}
 void send_kick(PcpuIndex target) {
     test::FakeEl2Hw& h = fake_el2();
     if (h.world == nullptr || h.world->pcpus[target.value] == nullptr) {

@@ -36,6 +36,7 @@ class Arena {
 
 struct FakeEl2Hw {
     struct Cpu {
+        bool timer_is_held = false;
         u64 timer = ~u64{0}; // CNTHP: asserted from this counter value on, until it is moved
         u64 timer_writes = 0;
         bool kicked = false; // an SGI that has not been delivered

@@ -234,6 +234,30 @@ TEST_CASE("run: who has had its slice alone gives way at once to who wakes") {
     CHECK(m.cpu(0).current == &a);
 }
 
+TEST_CASE("run: where the GIC forgets levels, EL2's timer comes while the guest's timer is held, and not for "
+          "ever") {
+    Machine m({{.vcpus = 1}}, 1);
+    m.boot_all();
+    Vcpu& a = m.vcpu(1);
+    watch_timer(m.cpu(0), a);
+    CHECK(m.hw().cpu[0].timer == ~u64{0}); // a GIC that does not: alone, no timer
+
+    m.world.recheck_ticks = m.world.slice_ticks;
+    watch_timer(m.cpu(0), a);
+    CHECK(m.hw().cpu[0].timer == m.hw().counter + m.world.slice_ticks);
+    // The guest is still in its handler: again, until it has ended the interrupt.
+    m.hw().cpu[0].timer_is_held = true;
+    for (unsigned round = 0; round < 3; ++round) {
+        m.pass(m.world.slice_ticks);
+        m.fire_timers();
+        CHECK(m.hw().cpu[0].timer == m.hw().counter + m.world.slice_ticks);
+    }
+    m.hw().cpu[0].timer_is_held = false;
+    m.pass(m.world.slice_ticks);
+    m.fire_timers();
+    CHECK(m.hw().cpu[0].timer == ~u64{0});
+}
+
 TEST_CASE("run: random timers: each wake-up happens exactly when due") {
     u64 seed = 0x1234'5677;
     const auto random = [&seed](u64 below) {
