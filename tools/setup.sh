@@ -309,6 +309,25 @@ get_busybox() {
     publish "$work/busybox" "$deps/busybox"
 }
 
+# cyclictest for the stress tests, beside the shared libraries that it is linked with.
+get_tools() {
+    local libraries name
+    private_apt
+    say "cyclictest for arm64"
+    libraries=$(show rt-tests:arm64 | awk '/^Depends: / { sub(/^Depends: /, ""); gsub(/, */, "\n"); print; exit }' |
+        sed -n 's/[ (:].*//; s/^lib.*/&:arm64/p')
+    unpack "$work/rt" rt-tests:arm64 $libraries
+    mkdir -p "$work/tools/lib"
+    cp "$work/rt/usr/bin/cyclictest" "$work/tools/"
+    for name in ld-linux-aarch64.so.1 $(${cross}readelf -d "$work/tools/cyclictest" |
+        sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'); do
+        find "$work/rt" -name "$name" -exec cp -L {} "$work/tools/lib/" \; -quit
+        [ -s "$work/tools/lib/$name" ] || die "cyclictest needs $name, which no package that it names has"
+    done
+    echo $recipe >"$work/tools/stamp"
+    publish "$work/tools" "$deps/tools"
+}
+
 # kernel_tree ROOT ABI COMMON KBUILD: makes ROOT/usr/src/linux-headers-ABI a KDIR wherever ROOT lies.
 kernel_tree() {
     local root=$1 abi=$2 common=$3 kbuild=$4 name
@@ -386,6 +405,7 @@ missing_parts() {
     local s
     present "$deps/libfdt" libfdt.a include/libfdt.h || echo libfdt
     [ -x "$deps/busybox" ] || echo busybox
+    present "$deps/tools" cyclictest lib/ld-linux-aarch64.so.1 || echo tools
     for s in "${series[@]}"; do
         present "$deps/kernels/$s" abi Image modules/modules.dep build/Makefile || echo "kernel $s"
     done
@@ -408,6 +428,7 @@ get_parts() {
         case "$part" in
         libfdt) get_libfdt ;;
         busybox) get_busybox ;;
+        tools) get_tools ;;
         kernel*) get_kernel "${part#kernel }" ;;
         default) ln -sfn "${series[0]}" "$deps/kernels/default" ;;
         esac
