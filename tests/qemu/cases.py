@@ -9,5 +9,6 @@ from cases_bare import BARE_CASES
 from cases_devices import DEVICE_CASES
 from cases_gicv2 import GICV2_CASES
 from cases_linux import LINUX_CASES
+from cases_machines import MACHINE_CASES
 
-CASES = [*BARE_CASES, *LINUX_CASES, *GICV2_CASES, *DEVICE_CASES]
+CASES = [*BARE_CASES, *LINUX_CASES, *GICV2_CASES, *DEVICE_CASES, *MACHINE_CASES]
