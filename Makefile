@@ -41,7 +41,7 @@ all: $(B)/atoll.img
 setup:
 	@tools/setup.sh
 
-$(DEPS)/libfdt/libfdt.a:
+$(DEPS)/libfdt/libfdt.a $(DEPS)/tools/cyclictest:
 	@tools/setup.sh
 
 $(B)/el2obj/lib/crt/%.o: CXXFLAGS += -fno-builtin -fno-tree-loop-distribute-patterns -fno-stack-protector
@@ -92,11 +92,16 @@ $(B)/initramfs-$(1).cpio.gz: $(B)/guests/linux/$(1)/lagoon.ko $(B)/guests/linux/
 	    $(B)/guests/linux/$(1)/check/lagoon_check.ko:/lib/modules/{abi}/extra/lagoon_check.ko \
 	    $(B)/guests/linux/$(1)/edu/edu.ko:/lib/modules/{abi}/extra/edu.ko $(B)/guests/linux/edu:/usr/bin/edu \
 	    $(B)/guests/linux/lagoon:/usr/bin/lagoon guests/linux/demo:/demo
+# For the stress tests: their scripts, cyclictest, and the kernel's packet generator.
+$(B)/initramfs-stress-$(1).cpio.gz: $(wildcard guests/linux/initramfs/* guests/linux/stress/*) $(DEPS)/tools/cyclictest
+	@mkdir -p $$(@D)
+	@$(PYTHON) guests/linux/initramfs/mkinitramfs.py --modules 'nvme e1000e igb pktgen' $(DEPS)/kernels/$(1) $$@ \
+	    guests/linux/stress:/stress $(DEPS)/tools/cyclictest:/usr/bin/cyclictest $(DEPS)/tools/lib:/lib
 endef
 $(foreach k,$(KERNELS),$(eval $(call kernel_rules,$(k))))
 
-$(B)/initramfs-default.cpio.gz: $(B)/initramfs-$(notdir $(realpath $(DEPS)/kernels/default)).cpio.gz
-	@ln -sf $(notdir $<) $@
+$(B)/initramfs%default.cpio.gz: $(B)/initramfs%$(notdir $(realpath $(DEPS)/kernels/default)).cpio.gz
+	@ln -sf $(<F) $@
 
 # ---- set-up first, then make again with what it has brought, so that the wildcards above see it --------------------
 # Bundles: a manifest and what it names, in one device-tree blob. What this repository builds of it is built first.
@@ -142,6 +147,7 @@ help:
 	@echo "make bench    instruction counts beside other hypervisors'"
 	@echo "make bench-irq    interrupts from cause to handler, how late timers are, in instructions"
 	@echo "make bench-share  what sharing and lending cost, per page, in instructions"
+	@echo "make torture ROUNDS=20   Linux guests under interrupt stress, for long"
 	@echo "make lint, make fuzz, make setup, make clean"
 
 clean:

@@ -93,7 +93,7 @@ $(eval $(call fault_image,atoll-fault-running,el2/passthrough.cpp,ATOLL_FAULT_LE
 fault-images: build/atoll-fault.img build/atoll-fault-running.img
 
 # ---- checks ----------------------------------------------------------------------------------------------------
-.PHONY: image-checks lint qemu-tests test bench bench-share bench-irq fuzz
+.PHONY: image-checks lint qemu-tests torture test bench bench-share bench-irq fuzz
 image-checks: build/atoll.elf
 	$(PYTHON) tools/check_image.py build/atoll.elf
 
@@ -102,6 +102,12 @@ lint: setup
 
 qemu-tests: build/atoll.img fault-images bundles
 	$(PYTHON) tests/qemu/run.py $(CASES)
+
+# The cases under stress, each with ROUNDS times as much, one at a time.
+ROUNDS ?= 20
+torture: setup
+	@$(MAKE) -s $(PARALLEL) build/atoll.img build/bundles/stress.bundle build/bundles/stress-devices.bundle
+	$(PYTHON) tests/qemu/run.py --torture $(ROUNDS) -j1 $(CASES)
 
 # Each step builds what it needs and counts as failed when it cannot; the last line is the sum.
 test: setup

@@ -10,5 +10,6 @@ from cases_devices import DEVICE_CASES
 from cases_gicv2 import GICV2_CASES
 from cases_linux import LINUX_CASES
 from cases_machines import MACHINE_CASES
+from cases_stress import STRESS_CASES
 
-CASES = [*BARE_CASES, *LINUX_CASES, *GICV2_CASES, *DEVICE_CASES, *MACHINE_CASES]
+CASES = [*BARE_CASES, *LINUX_CASES, *GICV2_CASES, *DEVICE_CASES, *MACHINE_CASES, *STRESS_CASES]

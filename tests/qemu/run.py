@@ -20,6 +20,7 @@ import pexpect
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from case import DISKS, SMALL, Absent, Expect, Off, Send, Stay, disk_bytes  # noqa: E402
 from cases import CASES  # noqa: E402
+from cases_stress import torture_cases  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LOGS = "build/logs"
@@ -223,11 +224,13 @@ def main():
     parser.add_argument("-j", type=int, default=2, help="QEMUs at the same time (default 2)")
     parser.add_argument("--list", action="store_true", help="name the cases and what they show")
     parser.add_argument("--repeat", type=int, default=1, help="run each case so many times")
+    parser.add_argument("--torture", type=int, metavar="ROUNDS", help="instead: Linux under interrupt stress, that much of it")
     parser.add_argument("--command", action="store_true", help="print the QEMU command lines and run nothing")
     arguments = parser.parse_args()
     os.chdir(ROOT)
     os.makedirs(LOGS, exist_ok=True)
-    chosen = [case for case in CASES if re.search(arguments.k, case.name)]
+    cases = CASES if arguments.torture is None else torture_cases(arguments.torture)
+    chosen = [case for case in cases if re.search(arguments.k, case.name)]
     if not chosen:
         print(f"FAIL qemu: no case matches {arguments.k!r}")
         return 1
