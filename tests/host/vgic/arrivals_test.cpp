@@ -216,6 +216,16 @@ TEST_CASE("arrivals: LPIs that are off, another vCPU's, or too many") {
         vm.eoi(1, gic::first_lpi + 5);
         CHECK(vm.ack(1) == LrFile::spurious);
     }
+    SUBCASE("the other's, which is about to look for it") {
+        vm.command(movi(1, 5, 1));
+        const VcpuMask late = vm.lpis->arrive(gic::first_lpi + 5);
+        vm.arrive(6); // vCPU 0 takes out both
+        vm.take(6);
+        vm.kick(late);
+        CHECK(vm.ack(1) == gic::first_lpi + 5);
+        vm.eoi(1, gic::first_lpi + 5);
+        CHECK(vm.ack(1) == LrFile::spurious);
+    }
     SUBCASE("too many") {
         for (u32 n = 0; n < 5; ++n) {
             vm.arrive(n);
