@@ -23,7 +23,7 @@ struct GicV2Layout {
 class LrFileV2 {
   public:
     static constexpr bool has_sources = true; // SGIs carry their sender
-    static constexpr bool may_be_software = false;
+    static constexpr InSoftware in_software = InSoftware::never;
     static constexpr bool no_lpis = true;
 
     unsigned count() const { return count_; }

@@ -26,7 +26,7 @@ class SoftFile;
 class LrFile {
   public:
     static constexpr bool has_sources = false;
-    static constexpr bool may_be_software = false;
+    static constexpr InSoftware in_software = InSoftware::never;
     unsigned count() const { return count_; }
     /// Usable priority bits of a guest: ICH_VTR_EL2.PRIbits + 1.
     unsigned priority_bits() const { return priority_bits_; }

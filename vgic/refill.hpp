@@ -4,8 +4,8 @@
 // count(), read(i), write(i, value), empty() [ICH_ELRSR_EL2], hcr(), set_hcr(v), vmcr(), set_vmcr(v),
 // save_active(CpuInterface&), restore_active(const CpuInterface&), hcr_on() [En, and TDIR where it exists], hold(pintid),
 // release(pintid), timer_line() [the loaded guest's virtual timer], has_sources: true when it may be a GICv2's, whose
-// SGIs carry their sender (LrSource), and may_be_software: true when it may be a SoftInterface; no_lpis, if it is there: it
-// never has LPIs. List registers have the form of ICH_LR<n>_EL2 everywhere.
+// SGIs carry their sender (LrSource), and in_software: whether it is a SoftInterface; no_lpis, if it is there: it never has
+// LPIs. List registers have the form of ICH_LR<n>_EL2 everywhere.
 // Locks: fold to apply run under dist_lock and the vCPU's lock. Spec: [IHI0069 §6.3, §12.4 ICH_*], [IHI0048B §5].
 //
 // The policy. The most urgent deliverable interrupt always has a list register, so hardware alone decides
@@ -102,11 +102,11 @@ class Refill {
     }
 
     /// The short way of what has just arrived, or a refill.
-    VcpuMask flush() { return g_.long_way == 0 && list_arrivals() ? kicks_ : refill(false); }
+    VcpuMask flush() { return may_be_short() && list_arrivals() ? kicks_ : refill(false); }
 
     VcpuMask maintenance() {
         ++g_.stat_maintenance;
-        return g_.long_way == 0 && end_levels() ? kicks_ : refill(false);
+        return may_be_short() && end_levels() ? kicks_ : refill(false);
     }
 
     /// SGIs whose slots still hold an earlier pulse of theirs: pending once more, and all else in the slot is
@@ -247,8 +247,11 @@ class Refill {
     /// A software interface has none of the short ways, which call the hardware's list registers, nor has a VM in which an
     /// INTID is watched: `long_way` is set then, `quiet` and `timer_lr` never are.
     bool short_ways() const {
-        return (!File::may_be_software || !gic_.in_software()) && !gic_.history().watching();
+        const bool software = File::in_software == InSoftware::always ||
+                              (File::in_software == InSoftware::perhaps && gic_.in_software());
+        return !software && !gic_.history().watching();
     }
+    bool may_be_short() const { return File::in_software != InSoftware::always && g_.long_way == 0; }
     bool is_timer(u32 intid) const { return intid == g_.timer.vintid && g_.timer.vintid != 0; }
 
     /// EOIs of active interrupts without a list register since the last entry [§12.4 ICH_HCR_EL2.EOIcount].

@@ -11,7 +11,7 @@ namespace atl::vgic {
 class SoftFile : public SoftInterface {
   public:
     static constexpr bool has_sources = true; // where the host has a GICv2
-    static constexpr bool may_be_software = true;
+    static constexpr InSoftware in_software = InSoftware::always;
 
     SoftFile() = default;
     SoftFile(const InterfaceShape& shape, LrFile& hardware) : SoftInterface(shape), hardware_(&hardware) {}

@@ -35,6 +35,9 @@ constexpr u32 pending_left_over = 1; // deliverable interrupts did not fit
 constexpr u32 active_left_over = 2;  // active interrupts did not fit: EOIcount matters
 constexpr u32 none_allowed = 4;      // Refill::short_ways(): a software interface, or something is watched
 
+/// Whether list registers are those of a VM whose CPU interface is software: of a File of Refill's.
+enum class InSoftware : u8 { never, perhaps, always };
+
 /// The virtual CPU interface's registers while the vCPU is not loaded.
 struct CpuInterface {
     u64 vmcr = gic::IchVmcr::VFIQEn::mask;

@@ -17,7 +17,7 @@ namespace atl::vgic {
 class LrFile : public SoftInterface {
   public:
     static constexpr bool has_sources = true;
-    static constexpr bool may_be_software = true;
+    static constexpr InSoftware in_software = InSoftware::perhaps;
 
     explicit LrFile(unsigned count = 4, bool gicv2 = false)
         : SoftInterface({.lists = static_cast<u8>(count), .gicv2 = gicv2}), gicv2_(gicv2) {}
