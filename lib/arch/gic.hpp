@@ -156,10 +156,10 @@ struct IchVmcr { // [IHI0069 §12.4]
     using VBPR0 = Field<23, 21>;
     using VPMR = Field<31, 24>;
 };
-struct IchVtr {                    // [IHI0069 §12.4]
-    using ListRegs = Field<4, 0>;  // number of list registers - 1
-    using TDS = Bit<19>;           // ICH_HCR_EL2.TDIR exists
-    using nV4 = Bit<20>;           // no virtual LPIs but those in list registers
+struct IchVtr {                   // [IHI0069 §12.4]
+    using ListRegs = Field<4, 0>; // number of list registers - 1
+    using TDS = Bit<19>;          // ICH_HCR_EL2.TDIR exists
+    using nV4 = Bit<20>;          // no virtual LPIs but those in list registers
     using A3V = Bit<21>;
     using SEIS = Bit<22>;
     using IDbits = Field<25, 23>;
