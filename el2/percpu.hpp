@@ -41,9 +41,9 @@ struct alignas(64) PerCpu {
     PcpuIndex index{};
     Mpidr mpidr{};
     u64 slice_end = ~u64{0}; // counter ticks; only while another vCPU waits
-    u64 next_deadline =
-        ~u64{0};         // earliest deadline among this pCPU's unloaded vCPUs; may be too early, never late
-    u64 armed = ~u64{0}; // what the EL2 timer is set to
+    /// The earliest among its unloaded vCPUs' deadlines, its jobs' and recheck_at; may be too early, never late.
+    u64 next_deadline = ~u64{0};
+    u64 armed = ~u64{0};      // what the EL2 timer is set to
     u64 recheck_at = ~u64{0}; // when it comes for the loaded vCPU's virtual timer [el2/run.hpp watch_timer]
     Vcpu* home_list =
         nullptr; // every vCPU that lives here, linked by Vcpu::next_at_home; constant after boot

@@ -31,7 +31,7 @@ u64 physical_deadline(const vtimer::PhysicalTimer& timer, u64 count, u64 now) {
 } // namespace
 
 void arm_timer(PerCpu& cpu, const Vcpu* loaded) {
-    u64 deadline = earlier(earlier(cpu.slice_end, cpu.recheck_at), cpu.next_deadline);
+    u64 deadline = earlier(cpu.slice_end, cpu.next_deadline);
     if (loaded != nullptr) {
         deadline = earlier(deadline, loaded->ptimer_deadline);
     }
@@ -45,8 +45,10 @@ void arm_timer(PerCpu& cpu, const Vcpu* loaded) {
 }
 
 void watch_timer(PerCpu& cpu, const Vcpu& loaded) {
-    if (cpu.world->recheck_ticks != 0) {
+    // One that is on its way already finds this one still held, or makes the GIC look.
+    if (cpu.world->recheck_ticks != 0 && cpu.recheck_at == vtimer::never) {
         cpu.recheck_at = hw::counter() + cpu.world->recheck_ticks;
+        cpu.next_deadline = earlier(cpu.next_deadline, cpu.recheck_at);
         arm_timer(cpu, &loaded);
     }
 }
@@ -123,6 +125,7 @@ void on_timer(PerCpu& cpu, Vcpu* loaded) {
         cpu.recheck_at =
             loaded != nullptr && hw::timer_is_held(cpu) ? now + cpu.world->recheck_ticks : vtimer::never;
     }
+    cpu.next_deadline = earlier(cpu.next_deadline, cpu.recheck_at);
     arm_timer(cpu, loaded);
 }
 
