@@ -141,7 +141,8 @@ FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := -std=c++20 -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -I. \
     -DATOLL_HOST=1 -MMD -MP
 FUZZERS := $(patsubst tests/fuzz/%.cpp,build/fuzz/%,$(wildcard tests/fuzz/*_fuzz.cpp))
-FUZZ_OBJECTS := $(patsubst %.cpp,build/fuzz/%.o,$(HOST_SOURCES) tests/support/host_panic.cpp tests/support/gic_fake_lr.cpp)
+FUZZ_OBJECTS := $(patsubst %.cpp,build/fuzz/%.o,$(HOST_SOURCES) $(addprefix tests/support/,host_panic.cpp gic_fake_lr.cpp \
+    its_model.cpp its_model_virtual.cpp))
 build/fuzz/%.o: %.cpp
 	@mkdir -p $(@D)
 	@$(FUZZ_CXX) $(FUZZ_FLAGS) -c $< -o $@
