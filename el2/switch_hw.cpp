@@ -291,7 +291,8 @@ u64 save_vcpu(Vcpu& vcpu) {
         kick_vcpus(vm, vgic::save(vm.gic, vcpu.index, *cpu.list_registers));
     }
     if (vcpu.vpe != nullptr) [[unlikely]] {
-        save_vpe(vcpu); // the virtual CPU interface is off
+        isb(); // the virtual CPU interface is off before its vPE leaves [IHI0069 §12.11 GICR_VPENDBASER.Valid]
+        save_vpe(vcpu);
     }
     save_sysregs(vcpu.sys);
     // HCR_EL2.VSE clears itself when the guest takes the virtual SError.

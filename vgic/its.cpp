@@ -211,6 +211,16 @@ Status Its::finish(u16 collection) {
     return wait_done();
 }
 
+/// The same, wherever the event may go.
+Status Its::finish_everywhere() {
+    for (u16 i = 0; i < max_pcpus; ++i) {
+        if (mapped_[i]) {
+            ATOLL_TRY(finish(i));
+        }
+    }
+    return {};
+}
+
 // ---- mappings ----
 
 Status Its::map_collection(u16 collection, u64 target) {
@@ -329,11 +339,7 @@ Status Its::unmap_device(u32 device) {
         return Error::not_found;
     }
     ATOLL_TRY(put(its_command::mapd(device, 1, {}, false)));
-    for (u16 i = 0; i < max_pcpus; ++i) {
-        if (mapped_[i]) {
-            ATOLL_TRY(finish(i));
-        }
-    }
+    ATOLL_TRY(finish_everywhere());
     pages_.release(pages_.context, d->itt, d->order);
     devices_.erase(static_cast<std::size_t>(d - &devices_[0]));
     return {};
@@ -346,7 +352,7 @@ Status Its::set_enabled(u32 lpi, u32 device, u32 event, bool enabled) {
     }
     ATOLL_TRY(write_configuration(lpi, 1, enabled));
     ATOLL_TRY(put(its_command::inv(device, event)));
-    return wait_done();
+    return finish_everywhere(); // consumed is not done: only a SYNC says that the redistributor has followed
 }
 
 } // namespace atl::vgic

@@ -106,6 +106,7 @@ class Its {
     bool room();
     Status put(const gic::ItsCommand& command);
     Status finish(u16 collection);
+    Status finish_everywhere();
     Status wait_done();
     Status finish_vpe(u16 vpe);
     Status write_configuration(u32 first, u32 count, bool enabled);

@@ -3,8 +3,7 @@
 // commands and damage to their tables, SGIs, acknowledges and ends of interrupts, loads and saves of vCPUs, device lines and
 // resets. After every step each interrupt is in one place, no list register is left of a vCPU that is not loaded, and the
 // timer's physical interrupt is held by loaded ones only; every access ends after a bounded number of repeats; after a reset
-// nothing is pending. libFuzzer; or with ATOLL_FUZZ_STANDALONE a program that runs generated inputs from a fixed seed:
-// vgic_fuzz [inputs]. No lock but those of the code under test.
+// nothing is pending. No lock but those of the code under test.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <cstdio>
 #include <cstdlib>
@@ -466,20 +465,3 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, std::size_t size) {
     }
     return 0;
 }
-
-#ifdef ATOLL_FUZZ_STANDALONE
-int main(int argc, char** argv) {
-    const unsigned long inputs = argc > 1 ? std::strtoul(argv[1], nullptr, 10) : 2000;
-    u64 state = 0x853c'49e6'748f'ea9b;
-    u8 bytes[1024];
-    for (unsigned long i = 0; i < inputs; ++i) {
-        for (u8& b : bytes) {
-            state = state * 6364136223846793005u + 1442695040888963407u;
-            b = static_cast<u8>(state >> 56);
-        }
-        LLVMFuzzerTestOneInput(bytes, 64 + (i * 37) % (sizeof(bytes) - 64));
-    }
-    std::printf("vgic_fuzz: %lu inputs, no complaint\n", inputs);
-    return 0;
-}
-#endif
