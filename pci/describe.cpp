@@ -192,6 +192,10 @@ void quiesce(const Config& config) {
     config.write16_settled(command, cmd::interrupt_disable);
 }
 
+void silence(const Config& config) {
+    config.write16_settled(command, cmd::interrupt_disable | (config.read16(command) & cmd::memory_space));
+}
+
 bool size_bars(const Config& config, u32 first, unsigned count, Bar* bars, u8& bad) {
     bool good = true;
     for (unsigned i = 0; i < count; ++i) {
@@ -227,8 +231,23 @@ bool size_bars(const Config& config, u32 first, unsigned count, Bar* bars, u8& b
     return good;
 }
 
+bool has_bars(const Config& config, u32 first, std::span<const Bar> bars) {
+    for (unsigned i = 0; i < bars.size(); ++i) {
+        const Bar& bar = bars[i];
+        const u32 at = first + 4 * i;
+        if (!bar.is_memory() || !bar.assigned) {
+            continue;
+        }
+        if ((config.read32(at) & ~bar::memory_flags) != static_cast<u32>(bar.bus_address) ||
+            (bar.kind == BarKind::mem64 &&
+             config.read32(at + 4) != static_cast<u32>(bar.bus_address >> 32))) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool put_bars(const Config& config, u32 first, std::span<const Bar> bars) {
-    bool held = true;
     for (unsigned i = 0; i < bars.size(); ++i) {
         const Bar& bar = bars[i];
         const u32 at = first + 4 * i;
@@ -236,13 +255,11 @@ bool put_bars(const Config& config, u32 first, std::span<const Bar> bars) {
             continue;
         }
         config.write32(at, static_cast<u32>(bar.bus_address));
-        held = held && (config.read32(at) & ~bar::memory_flags) == static_cast<u32>(bar.bus_address);
         if (bar.kind == BarKind::mem64) {
             config.write32(at + 4, static_cast<u32>(bar.bus_address >> 32));
-            held = held && config.read32(at + 4) == static_cast<u32>(bar.bus_address >> 32);
         }
     }
-    return held;
+    return has_bars(config, first, bars);
 }
 
 void describe(Topology& topology, Function& function) {

@@ -8,6 +8,8 @@ namespace atl::pci {
 
 /// No decoding, no bus mastering, no INTx. The function has seen it on return.
 void quiesce(const Config& config);
+/// The same, but decoding stays as it is.
+void silence(const Config& config);
 
 /// Fills `function`, whose bdf, config and parent are set, and leaves its BARs, ROM, MSI and ATS off. What is
 /// wrong with it is noted in `topology` and, where it matters, becomes its verdict.
@@ -20,7 +22,9 @@ void describe_vf(Topology& topology, Function& vf);
 /// malformed, `bad` is its number then.
 bool size_bars(const Config& config, u32 first, unsigned count, Bar* bars, u8& bad);
 
-/// Writes the addresses that assign() chose to the BAR registers at `first`. False when one is not held.
+/// Whether the BAR registers at `first` hold the addresses that assign() chose.
+bool has_bars(const Config& config, u32 first, std::span<const Bar> bars);
+/// Writes them; decoding of them is off. False when one is not held.
 bool put_bars(const Config& config, u32 first, std::span<const Bar> bars);
 
 /// Extended capabilities: ACS of ports on, ATS, PRI and PASID off, SR-IOV read. [extended.cpp]

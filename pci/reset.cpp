@@ -22,7 +22,7 @@ void ResetJob::start(const Function& function, const Clock& clock, const MmioSea
     mmio_ = mmio;
     forced_ = false;
     const Config& config = function.config;
-    quiesce(config);
+    silence(config);
     // No message may follow that was decided before: an MSI is a memory write, which mastering off stops, but
     // after the reset nobody must find it enabled.
     if (const u8 at = function.find(cap_msix); at != 0) {
@@ -86,10 +86,11 @@ bool ResetJob::answers() const {
     return f.config.read32(vendor_id) == (u32{f.device} << 16 | f.vendor);
 }
 
-/// Registers that a reset has cleared get back what enumeration and assignment had put there.
+/// Registers that a reset has cleared get back what enumeration and assignment had put there. What it has not cleared
+/// goes on decoding: the machine's memory map does not change then. [docs/adr/0026]
 bool ResetJob::restore() const {
     const Function& f = *function_;
-    quiesce(f.config);
+    silence(f.config);
     if (const u8 at = f.find(cap_pcie); at != 0) {
         f.config.write16(at + pcie::device_control, f.device_control);
     }
@@ -97,7 +98,12 @@ bool ResetJob::restore() const {
         return true; // its BARs are the PF's
     }
     f.config.write32(rom0, 0);
-    return put_bars(f.config, bar0, std::span(f.bars).first(f.bar_count()));
+    const auto bars = std::span(f.bars).first(f.bar_count());
+    if (has_bars(f.config, bar0, bars)) {
+        return true;
+    }
+    quiesce(f.config);
+    return put_bars(f.config, bar0, bars);
 }
 
 void ResetJob::finish() {
@@ -137,7 +143,7 @@ Step ResetJob::step() {
             enter(State::waking, power_us);
             break;
         case State::clearing:
-            // 0 when it has forgotten its queues [virtio 1.2 §4.1.4.3]; restore() turns decoding off again.
+            // 0 when it has forgotten its queues [virtio 1.2 §4.1.4.3].
             if (mmio_.read(mmio_.context, virtio_status(), 1) == 0) {
                 enter(State::returning, 0);
                 deadline_us_ = until_us_ + ready_us;

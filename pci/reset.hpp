@@ -49,7 +49,7 @@ class ResetJob {
 
     constexpr ResetJob() = default;
 
-    /// Turns bus mastering and decoding off at once. The caller has unmapped the BARs and, at a VM's end,
+    /// Turns bus mastering off at once. The caller has unmapped the BARs and, at a VM's end,
     /// made the stream abort. `function` must outlive the job and have its BARs assigned (or be a VF).
     /// Without `mmio` virtio's own reset is not used.
     void start(const Function& function, const Clock& clock, const MmioSeam& mmio = {});
@@ -58,8 +58,9 @@ class ResetJob {
     /// The function is about to go away under a job that runs, with its PF's reset. As if there had been none.
     void cancel() { state_ = State::idle; }
     /// Does what can be done now. `done`: the function is in its power-on state with its BARs programmed,
-    /// quiet (no decoding, no mastering, INTx off); of a PF with VFs, these are there again. `failed`: it does not answer as itself; it stays quiet
-    /// as far as it listens, and must not be given to anybody. Both stay until start().
+    /// quiet (no mastering, INTx off; decoding what the reset has left it); of a PF with VFs, these are
+    /// there again. `failed`: it does not answer as itself; it stays quiet as far as it listens, and must not be given to
+    /// anybody. Both stay until start().
     Step step();
     /// When step() has something to do again. Only while busy.
     u64 not_before_us() const { return until_us_; }

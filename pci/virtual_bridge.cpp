@@ -190,7 +190,7 @@ void VirtualBridge::reset() {
 }
 
 void VirtualBridge::start_reset(VirtualFunction& f) {
-    // Before decoding is off: an access to a BAR that nobody decodes may end as an SError.
+    // Before the reset turns decoding off: an access to a BAR that nobody decodes may end as an SError.
     for (unsigned i = 0; i < type0_bars; ++i) {
         unmap(f, i);
     }
@@ -214,7 +214,7 @@ void VirtualBridge::step_reset(VirtualFunction& f) {
     case Step::busy:
         break;
     case Step::done:
-        f.written_command = cmd::interrupt_disable; // how the job leaves it
+        f.written_command = 0;
         f.restore_messages(setup_.mmio);
         sync();
         release_vfs(f);
@@ -274,7 +274,8 @@ bool VirtualBridge::wants(const VirtualFunction& f, unsigned bar) const {
 }
 
 /// Brings mappings and physical command registers in line with the virtual registers. First what must go,
-/// then decoding and mastering, then what comes: no CPU reaches a BAR that its function does not decode.
+/// then the command registers, which decode from the end of a reset on, then what comes: no CPU reaches a BAR that its
+/// function does not decode.
 void VirtualBridge::sync() {
     for (VirtualFunction& f : functions_) {
         for (unsigned i = 0; i < type0_bars; ++i) {

@@ -200,7 +200,6 @@ void VirtualFunction::restore_messages(const MmioSeam& mmio) {
                        messages_[i]);
         }
         f_->config.write16_settled(control, msix_control_);
-        quiesce(f_->config);
     }
     if ((msi_control_ & msi::enable) != 0) {
         const u32 base = f_->find(cap_msi);

@@ -66,7 +66,7 @@ void VirtualFunction::power_on() {
 }
 
 u16 VirtualFunction::wanted_command() const {
-    u16 value = decodes() ? cmd::memory_space : u16{0};
+    u16 value = cmd::memory_space; // the guest's own bit is a mapping [docs/adr/0026]
     // Mastering early is no offence: the bit is kept, and takes effect when the stream leads to this VM.
     if ((command_ & cmd::bus_master) != 0 && attached && !asleep_) {
         value |= cmd::bus_master;

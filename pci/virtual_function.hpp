@@ -46,8 +46,9 @@ class VirtualFunction {
     /// `mask`: the bytes that are written.
     Effect write(u32 offset, u32 value, u32 mask);
 
-    /// What the physical command register has to be now.
+    /// What the physical command register has to be now. It always decodes: see decodes().
     u16 wanted_command() const;
+    /// As the guest believes: whether its BARs are to be mapped. [docs/adr/0026]
     bool decodes() const { return (command_ & reg::cmd::memory_space) != 0 && !asleep_; }
     /// BAR `i` holds what sizing writes, or nothing.
     bool is_sizing(unsigned i) const;
@@ -73,7 +74,7 @@ class VirtualFunction {
     VirtualBridge* bridge = nullptr; // that it is in
     VirtualFunction* pf = nullptr;   // of a VF whose PF is in a bridge of the group
     bool held = false;               // that PF is being reset, and this VF is gone meanwhile
-    u16 written_command = reg::cmd::interrupt_disable; // what is in the physical register
+    u16 written_command = 0;         // to the physical register; 0, which never is: nothing since a reset
 
   private:
     u32 read_header(u32 offset) const;

@@ -56,7 +56,7 @@ void VirtualBridge::hold(VirtualFunction& vf) {
             report(vf, 0, Offence::Kind::pf_reset);
         }
         quiesce(vf.physical().config);
-        vf.written_command = reg::cmd::interrupt_disable;
+        vf.written_command = 0;
     }
     vf.job.cancel(); // the PF's reset is one of the VF
     vf.held = true;

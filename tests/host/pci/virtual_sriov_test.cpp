@@ -249,7 +249,7 @@ TEST_CASE("pci virtual sriov: a VF whose guest is off, resets it, or has never d
     f.give(true);
     f.owner.bridge.reset();
     f.owner.settle();
-    CHECK((f.vf()->command() & 6) == 0);
+    CHECK((f.vf()->command() & 4) == 0);
     CHECK(f.vf()->get16(0x72) == 2);
     CHECK(f.user.mapped.empty());
     // The VF's VM ends while the PF is being reset, and its job waits for it.
@@ -260,7 +260,7 @@ TEST_CASE("pci virtual sriov: a VF whose guest is off, resets it, or has never d
     CHECK_FALSE(f.user.idle());
     f.user.settle();
     CHECK(f.owner.idle());
-    CHECK((f.vf()->command() & 6) == 0);
+    CHECK((f.vf()->command() & 4) == 0);
     CHECK((f.vf()->get16(0x72) & 0x8000) == 0);
     CHECK(f.user.mapped.empty());
     CHECK(f.user.bridge.came_back(slot1));
@@ -272,7 +272,7 @@ TEST_CASE("pci virtual sriov: a VF whose guest is off, resets it, or has never d
     f.owner.bridge.reset();
     f.owner.settle();
     f.user.settle();
-    CHECK((f.vf()->command() & 6) == 0);
+    CHECK((f.vf()->command() & 4) == 0);
     CHECK(f.vfs_are_on());
     f.check();
 }
