@@ -139,5 +139,10 @@ def shell(guest, command, *expected):
     return [Send(FOCUS[guest], 0.3), Send(f"{command}\r", 0.3), *[Expect(pattern) for pattern in expected]]
 
 
+def both(first, second):
+    """Two lines of which either may come first: each is of another CPU."""
+    return Expect(rf"(?s:{first}.*?{second}|{second}.*?{first})")
+
+
 BOTH_UP = [Expect(r"atoll: (?:alpha|beta) is up"), Expect(r"atoll: (?:alpha|beta) is up")]
 SILENT = Absent(r"(?i)(?:Internal error: |Oops|BUG: |Unable to handle kernel)[^\r\n]*")

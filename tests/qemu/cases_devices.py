@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cases with PCI devices given to guests."""
-from case import ALL_DONE, BOTH_UP, DISKS, FOCUS, MONITOR, SILENT, SMALL, Absent, Case, Digest, Expect, Send, disk, done, line, shell
+from case import ALL_DONE, BOTH_UP, DISKS, FOCUS, MONITOR, SILENT, SMALL, Absent, Case, Digest, Expect, Send, both, disk, done, line, shell
 from cases_linux import DEMO
 
 DEVICE_MACHINE = "virtualization=on,gic-version=3,iommu=smmuv3"
@@ -105,8 +105,8 @@ def edu_script():
                "edu: FAIL: a copy of 8 KiB did not start: Permission denied", "refused-9"),
         # A driver that does not ask its kernel meets the SMMU.
         *shell("beta", "rmmod edu; modprobe edu unsafe=1; lagoon import --label calm --hold &", "holding on"),
-        *shell("beta", f"edu raw --address {WINDOW:#x} --write gotcha", REACHES_WINDOW + r"[^\r\n]*\(F_PERMISSION\)"),
-        Expect("6 bytes sent"),
+        *shell("beta", f"edu raw --address {WINDOW:#x} --write gotcha"),
+        both(REACHES_WINDOW + r"[^\r\n]*\(F_PERMISSION\)", "6 bytes sent"),
         *shell("alpha", "lagoon open calm --verify && echo intact-$((5+5))", "intact-10"),
         *shell("beta", "killall lagoon; wait; echo let-$((5+6))", "let-11"),
         *shell("alpha", "lagoon reclaim calm && echo back-$((6+6))", "back-12"),

@@ -111,6 +111,12 @@ class Console:
         time_left = self.deadline - time.monotonic()
         return max(0.0, time_left if wanted is None else min(wanted, time_left))
 
+    def refuse(self):
+        """Something forbidden came: the failure that says it, with the rest of its line, which may be the reason."""
+        came = self.qemu.after
+        self.qemu.expect([pexpect.TIMEOUT, pexpect.EOF, re.compile(rb"\n")], timeout=1)
+        return Failure(f"forbidden: {text(came + self.qemu.before)}")
+
     def wait(self, pattern, seconds=None):
         patterns = [pexpect.TIMEOUT, pexpect.EOF, re.compile(pattern.encode()), *self.forbidden]
         hit = self.qemu.expect(patterns, timeout=self.left(seconds))
@@ -119,7 +125,7 @@ class Console:
         if hit == 1:
             raise Failure(f"QEMU ended before {pattern!r}")
         if hit > 2:
-            raise Failure(f"forbidden: {text(self.qemu.after)}")
+            raise self.refuse()
 
     def stay(self, seconds):
         """Lets the machine run: nothing forbidden may come, and QEMU must live on."""
@@ -128,7 +134,7 @@ class Console:
         if hit == 1:
             raise Failure("QEMU ended")
         if hit > 1:
-            raise Failure(f"forbidden: {text(self.qemu.after)}")
+            raise self.refuse()
 
     def off(self):
         patterns = [pexpect.TIMEOUT, pexpect.EOF, *self.forbidden]
@@ -136,7 +142,7 @@ class Console:
         if hit == 0:
             raise Failure("the machine did not switch off")
         if hit > 1:
-            raise Failure(f"forbidden: {text(self.qemu.after)}")
+            raise self.refuse()
         self.qemu.close()
         if self.qemu.exitstatus != 0:
             raise Failure(f"QEMU ended with status {self.qemu.exitstatus}, signal {self.qemu.signalstatus}")

@@ -11,7 +11,7 @@ writes=0
 round=0
 while [ $round -lt "$1" ]; do
     step=0
-    for irq in $(vectors igb) $(vectors nvme | head -n 1); do
+    for irq in $(vectors igb) $(disk_admin); do
         route $irq $(((round + step) % cpus))
         ask 2
         step=$((step + 1))
