@@ -186,6 +186,22 @@ class CapabilityReader {
     Function& f_;
 };
 
+bool is_placed(const Bar& bar) {
+    return bar.is_memory() && bar.assigned;
+}
+
+bool holds(const Config& config, u32 at, const Bar& bar) {
+    return (config.read32(at) & ~bar::memory_flags) == static_cast<u32>(bar.bus_address) &&
+           (bar.kind != BarKind::mem64 || config.read32(at + 4) == static_cast<u32>(bar.bus_address >> 32));
+}
+
+void put(const Config& config, u32 at, const Bar& bar) {
+    config.write32(at, static_cast<u32>(bar.bus_address));
+    if (bar.kind == BarKind::mem64) {
+        config.write32(at + 4, static_cast<u32>(bar.bus_address >> 32));
+    }
+}
+
 } // namespace
 
 void quiesce(const Config& config) {
@@ -233,14 +249,7 @@ bool size_bars(const Config& config, u32 first, unsigned count, Bar* bars, u8& b
 
 bool has_bars(const Config& config, u32 first, std::span<const Bar> bars) {
     for (unsigned i = 0; i < bars.size(); ++i) {
-        const Bar& bar = bars[i];
-        const u32 at = first + 4 * i;
-        if (!bar.is_memory() || !bar.assigned) {
-            continue;
-        }
-        if ((config.read32(at) & ~bar::memory_flags) != static_cast<u32>(bar.bus_address) ||
-            (bar.kind == BarKind::mem64 &&
-             config.read32(at + 4) != static_cast<u32>(bar.bus_address >> 32))) {
+        if (is_placed(bars[i]) && !holds(config, first + 4 * i, bars[i])) {
             return false;
         }
     }
@@ -249,14 +258,8 @@ bool has_bars(const Config& config, u32 first, std::span<const Bar> bars) {
 
 bool put_bars(const Config& config, u32 first, std::span<const Bar> bars) {
     for (unsigned i = 0; i < bars.size(); ++i) {
-        const Bar& bar = bars[i];
-        const u32 at = first + 4 * i;
-        if (!bar.is_memory() || !bar.assigned) {
-            continue;
-        }
-        config.write32(at, static_cast<u32>(bar.bus_address));
-        if (bar.kind == BarKind::mem64) {
-            config.write32(at + 4, static_cast<u32>(bar.bus_address >> 32));
+        if (is_placed(bars[i])) {
+            put(config, first + 4 * i, bars[i]);
         }
     }
     return has_bars(config, first, bars);

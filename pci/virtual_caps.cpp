@@ -7,7 +7,6 @@
 // Spec: [PCI 3.0 §6.8.1 MSI, §6.8.2 MSI-X]; [PCI PM 1.2 §3.2]; [PCIe Base §7 PCI Express Capability].
 #include <bit>
 
-#include "pci/describe.hpp"
 #include "pci/virtual_function.hpp"
 
 namespace atl::pci {
